@@ -1,0 +1,256 @@
+"""Signing: the signature covers exactly the bytes that go out.
+
+The payload starts with the path *including* its prefix (`/public/api/...`), without scheme and
+host, followed by the encoded query and the body:
+
+======================  ====================  =================================================
+parameters sent as      bytes signed          source
+======================  ====================  =================================================
+nothing                 ``PATH``              seen in public clients; not documented
+query string            ``PATH?QUERY``        both signing pages
+form body               ``PATH?BODY``         both signing pages
+JSON body, HMAC         ``PATH?BODY``         the signature printed on the HMAC page
+JSON body, RSA          ``PATH`` + ``BODY``   the RSA page
+======================  ====================  =================================================
+
+The two pages disagree on JSON, and both forms are reported to work with HMAC, so the form is a
+setting of the signer (`JsonForm`) whose default is what the algorithm's own page proves.
+
+https://developers.3commas.io/quick-start/signing-a-request-using-hmac-sha256
+https://developers.3commas.io/quick-start/signing-a-request-using-rsa
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+import httpx
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncGenerator
+
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+__all__ = [
+    "HmacSigner",
+    "JsonForm",
+    "RsaSigner",
+    "Signer",
+    "SigningAuth",
+    "signing_payload",
+]
+
+_MIN_RSA_BITS = 2048
+_RSA_THREADS = 2
+_BLOT = "[redacted]"
+
+
+class JsonForm(Enum):
+    """What stands between path and JSON body in the signed bytes."""
+
+    QUESTION_MARK = "?"
+    """``PATH?BODY``: the default with HMAC."""
+    CONCATENATED = ""
+    """``PATHBODY``: the default with RSA."""
+
+
+def signing_payload(target: bytes, body: bytes, *, json: bool, json_form: JsonForm) -> bytes:
+    """Return the bytes to sign.
+
+    Args:
+        target: path with prefix and encoded query, as it stands in the request line.
+        body: the request's body, as it goes out.
+        json: whether the body is JSON; any other body is signed as form parameters.
+        json_form: what stands between path and JSON body.
+    """
+    if not body:
+        return target
+    if b"?" in target:
+        # "totalParams consists of the query string concatenated with the request body": no
+        # separator is shown, and no call of ours sends both.
+        return target + body
+    separator = json_form.value.encode() if json else b"?"
+    return target + separator + body
+
+
+class Signer(Protocol):
+    """Makes signatures with one key."""
+
+    json_form: JsonForm
+
+    async def sign(self, payload: bytes) -> str:
+        """Return the signature of `payload` as it goes into the `Signature` header."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the signer holds."""
+        ...
+
+
+class _HoldsKey:
+    """A key that cannot be shown, copied or pickled by accident."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    def __reduce_ex__(self, _protocol: object) -> NoReturn:
+        msg = f"{type(self).__name__} holds a key and cannot be pickled or copied"
+        raise TypeError(msg)
+
+
+class HmacSigner(_HoldsKey):
+    """HMAC-SHA256, hexadecimal: for system-generated keys.
+
+    The key's state is prepared once and copied for each signature.
+    """
+
+    __slots__ = ("_prepared", "json_form")
+
+    def __init__(self, secret: str, *, json_form: JsonForm = JsonForm.QUESTION_MARK) -> None:
+        self._prepared = hmac.new(_credential(secret, "secret").encode(), digestmod="sha256")
+        self.json_form = json_form
+
+    async def sign(self, payload: bytes) -> str:
+        """Return the signature of `payload` in lower-case hexadecimal."""
+        mac = self._prepared.copy()
+        mac.update(payload)
+        return mac.hexdigest()
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class RsaSigner(_HoldsKey):
+    """RSASSA-PKCS1-v1_5 with SHA-256, Base64: for self-generated keys.
+
+    The key is parsed once (parsing costs tens of milliseconds). Signatures are made in two threads
+    beside the event loop: an RSA-4096 signature takes milliseconds, and a batch of them made in
+    line would hold up every price feed of the bot.
+    """
+
+    __slots__ = ("_key", "_threads", "json_form")
+
+    def __init__(
+        self,
+        private_key: str | bytes | os.PathLike[str],
+        *,
+        json_form: JsonForm = JsonForm.CONCATENATED,
+    ) -> None:
+        self._key = _load_rsa_key(_pem_bytes(private_key))
+        self._threads = ThreadPoolExecutor(_RSA_THREADS, thread_name_prefix="threecommas-rsa")
+        self.json_form = json_form
+
+    async def sign(self, payload: bytes) -> str:
+        """Return the signature of `payload` in Base64, one line."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._sign, payload)
+
+    def _sign(self, payload: bytes) -> str:
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15  # noqa: PLC0415
+        from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+
+        return base64.b64encode(self._key.sign(payload, PKCS1v15(), SHA256())).decode()
+
+    def close(self) -> None:
+        """End the signing threads."""
+        self._threads.shutdown(wait=False)
+
+
+class SigningAuth(_HoldsKey, httpx.Auth):
+    """Signs a request as the last thing that happens to it before it goes out."""
+
+    requires_request_body = True
+
+    def __init__(self, api_key: str, signer: Signer) -> None:
+        self._api_key = _credential(api_key, "api_key")
+        self._signer = signer
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Sign the built request: the bytes of its target and body, whatever made them."""
+        payload = signing_payload(
+            request.url.raw_path,
+            await request.aread(),
+            json=request.headers.get("content-type", "").startswith("application/json"),
+            json_form=self._signer.json_form,
+        )
+        request.headers["Apikey"] = self._api_key
+        request.headers["Signature"] = await self._signer.sign(payload)
+        yield request
+
+    def redact(self, text: str, request: httpx.Request) -> str:
+        """Return `text` without the key and the signature that a server may have echoed."""
+        for secret in (self._api_key, request.headers.get("Signature")):
+            if secret:
+                text = text.replace(secret, _BLOT)
+        return text
+
+    def close(self) -> None:
+        """Give back what the signer holds."""
+        self._signer.close()
+
+
+def _credential(value: object, name: str) -> str:
+    """Return a key or secret that can be sent, or say what is wrong without showing it."""
+    if not isinstance(value, str):
+        msg = f"{name} must be a str, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+    if not value:
+        msg = f"{name} is empty"
+        raise ConfigurationError(msg)
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        msg = f"{name} holds white space or characters that no key has; was it cut or quoted?"
+        raise ConfigurationError(msg)
+    return value
+
+
+def _pem_bytes(private_key: str | bytes | os.PathLike[str]) -> bytes:
+    """Return PEM bytes from PEM text, PEM bytes, or the path of a PEM file."""
+    if isinstance(private_key, bytes):
+        return private_key
+    if isinstance(private_key, str) and "-----BEGIN" in private_key:
+        # An environment variable often carries the line ends as the two characters "\n".
+        return private_key.replace("\\n", "\n").encode()
+    try:
+        return Path(private_key).read_bytes()
+    except (OSError, ValueError) as error:
+        # The text is not repeated: it may be a key that lost its first line.
+        msg = f"private_key is neither PEM text nor a readable file ({type(error).__name__})"
+    raise ConfigurationError(msg)
+
+
+def _load_rsa_key(pem: bytes) -> RSAPrivateKey:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+            load_pem_private_key,
+        )
+    except ImportError:
+        msg = "RSA keys need an extra: pip install 'threecommas-async[rsa]'"
+        raise ConfigurationError(msg) from None
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        key, problem = None, "private_key is encrypted; give it without a passphrase"
+    except ValueError:
+        key, problem = None, "private_key is not a PEM private key"
+    else:
+        problem = "private_key is not an RSA key"
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ConfigurationError(problem)
+    if key.key_size < _MIN_RSA_BITS:
+        msg = f"private_key has {key.key_size} bits; 3Commas takes 2048 or 4096"
+        raise ConfigurationError(msg)
+    return key

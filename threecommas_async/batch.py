@@ -1,0 +1,269 @@
+"""Closing many: one outcome for every id.
+
+Whatever happens to its siblings, to the server, to the deadline, or to the task that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from attrs import evolve
+
+from .call import Trace
+from .closing import Target, close_one, interrupted, stops_everything
+from .confirming import settled_by_reading, watch
+from .errors import (
+    PermissionDeniedError,
+    RequestNotSentError,
+    ThreeCommasError,
+)
+from .lifecycle import Phase
+from .outcomes import CloseOutcome, CloseReport
+from .reading import SharedReader
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator, Sequence
+
+    from .retry import RetryPolicy
+
+__all__ = ["CloseBatch"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("threecommas_async")
+
+# What is in flight at the deadline gets so many seconds to be answered: an answer beats "unknown".
+_GRACE = 0.75
+# So many closes forbidden (403) and none accepted: the key lacks the permission.
+_FORBIDDEN_MEANS_THE_KEY = 3
+
+
+class CloseBatch(Generic[T]):
+    """Closes under way: await it, iterate over it, look at it.
+
+    Nothing is sent before it is awaited or iterated, and nothing runs on when that ends:
+
+    * ``report = await batch`` ends with the whole report.
+    * ``async for outcome in batch`` gives each outcome as it becomes known; leaving the loop early
+      stops the batch.
+    * ``batch.report`` is the truth so far, at any moment, also after a cancellation: what was in
+      flight is UNKNOWN, what had not begun is NOT_SENT.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a batch is made of, from the resource
+        self,
+        target: Target[T],
+        ids: Sequence[int],
+        *,
+        policy: RetryPolicy,
+        confirm: bool = False,
+        deadline: float | None = None,
+        on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
+    ) -> None:
+        self._target = target
+        self._traces = {entity_id: Trace() for entity_id in ids}
+        self._policy = policy
+        self._confirm = confirm
+        self._deadline = deadline
+        self._on_outcome = on_outcome
+        self._reader = SharedReader(target)
+        self._runner: asyncio.Task[None] | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._watcher: asyncio.Task[None] | None = None
+        self._known: dict[int, CloseOutcome[T]] = {}
+        self._unconfirmed: dict[int, CloseOutcome[T]] = {}
+        self._news = asyncio.Event()
+        self._stopped_by: ThreeCommasError | None = None
+        self._forbidden = 0
+        self._began = 0.0
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def __await__(self) -> Generator[Any, None, CloseReport[T]]:
+        return self._finish().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[CloseOutcome[T]]:
+        """Yield each outcome as it becomes known."""
+        runner, given = self._start(), 0
+        try:
+            while True:
+                known = tuple(self._known.values())
+                for outcome in known[given:]:
+                    yield outcome
+                given = len(known)
+                if runner.done() and given == len(self._known):
+                    break
+                self._news.clear()
+                await self._news.wait()
+        finally:
+            runner.cancel()
+            await asyncio.wait({runner})
+        _raise_defect(runner)
+
+    @property
+    def report(self) -> CloseReport[T]:
+        """The truth so far: one outcome for every id."""
+        return CloseReport(tuple(self._outcome_now(entity_id) for entity_id in self._traces))
+
+    def __del__(self) -> None:
+        if self._runner is None and self._traces:
+            text = f"a batch of {len(self)} closes was never awaited: nothing was sent"
+            warnings.warn(text, RuntimeWarning, stacklevel=1, source=self)
+
+    async def _finish(self) -> CloseReport[T]:
+        runner = self._start()
+        try:
+            await asyncio.wait({runner})
+        except asyncio.CancelledError:
+            runner.cancel()
+            await asyncio.wait({runner})
+            raise
+        _raise_defect(runner)
+        return self.report
+
+    def _start(self) -> asyncio.Task[None]:
+        if self._runner is None:
+            self._runner = asyncio.get_running_loop().create_task(self._run())
+            self._runner.add_done_callback(lambda _: self._news.set())
+        return self._runner
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        timers: list[asyncio.TimerHandle] = []
+        if self._deadline is not None:
+            late = RequestNotSentError(
+                f"not sent before the deadline of {self._deadline:g} s; safe to close again"
+            )
+            at = self._began + self._deadline
+            timers = [loop.call_at(at, self._stop, late), loop.call_at(at + _GRACE, self._cut)]
+        try:
+            await self._close_all()
+            if self._unconfirmed and self._stopped_by is None:
+                await self._confirm_all()
+        finally:
+            for timer in timers:
+                timer.cancel()
+            for entity_id in self._traces:
+                if entity_id not in self._known:
+                    self._record(self._outcome_now(entity_id))
+
+    async def _close_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(self._reader.work())
+            self._tasks = {i: group.create_task(self._close(i)) for i in self._traces}
+            if self._tasks:
+                await asyncio.wait(self._tasks.values())
+            reading.cancel()
+
+    async def _close(self, entity_id: int) -> None:
+        trace = self._traces[entity_id]
+        try:
+            outcome = await close_one(
+                self._target, entity_id, policy=self._policy, read=self._read, trace=trace
+            )
+        except Exception as defect:  # noqa: BLE001 - one close must not take its siblings with it
+            _log.exception("closing trade %d failed in an unforeseen way", entity_id)
+            outcome = interrupted(entity_id, trace, None, 0.0)
+            if outcome.error is not None:
+                outcome.error.__cause__ = defect
+        outcome = evolve(outcome, elapsed=self._elapsed())
+        if self._confirm and outcome.trade is not None and self._is_closing(outcome.trade):
+            self._unconfirmed[entity_id] = outcome
+        else:
+            self._record(outcome)
+        self._consider(outcome)
+
+    async def _read(self, entity_id: int) -> T:
+        if self._stopped_by is not None:
+            msg = f"the batch was stopped: {self._stopped_by}"
+            raise RequestNotSentError(msg)
+        return await self._reader.read(entity_id)
+
+    def _is_closing(self, entity: T) -> bool:
+        return self._target.phase(entity) is Phase.CLOSING
+
+    def _consider(self, outcome: CloseOutcome[T]) -> None:
+        """Stop everything where one outcome says that no other can pass."""
+        error = outcome.error
+        if outcome.ok:
+            self._forbidden = -len(self)  # the key can close: 403 is about the entity
+        elif isinstance(error, PermissionDeniedError):
+            self._forbidden += 1
+        if error and (stops_everything(error) or self._forbidden >= _FORBIDDEN_MEANS_THE_KEY):
+            self._stop(error)
+
+    def _stop(self, reason: ThreeCommasError) -> None:
+        """Send nothing more; what is in flight is waited for."""
+        if self._stopped_by is not None:
+            return
+        self._stopped_by = reason
+        for entity_id, task in self._tasks.items():
+            trace = self._traces[entity_id]
+            trace.final = True
+            if not trace.in_flight:
+                task.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _cut(self) -> None:
+        """Wait for nothing any more."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _confirm_all(self) -> None:
+        times_open: dict[int, int] = {}
+
+        def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
+            if isinstance(result, ThreeCommasError):
+                if stops_everything(result):
+                    self._stop(result)
+            elif self._target.is_closable(result):
+                times_open[entity_id] = times_open.get(entity_id, 0) + 1
+            else:
+                times_open.pop(entity_id, None)
+            outcome = settled_by_reading(
+                self._target, self._unconfirmed[entity_id], result, times_open.get(entity_id, 0)
+            )
+            if outcome is None:
+                return False
+            self._record(evolve(outcome, elapsed=self._elapsed()))
+            return True
+
+        self._watcher = asyncio.ensure_future(watch(self._target, self._unconfirmed, seen))
+        try:
+            await asyncio.wait({self._watcher})
+        finally:
+            self._watcher.cancel()
+            await asyncio.wait({self._watcher})
+        _raise_defect(self._watcher)
+
+    def _record(self, outcome: CloseOutcome[T]) -> None:
+        self._known[outcome.trade_id] = outcome
+        self._news.set()
+        if self._on_outcome is None:
+            return
+        try:
+            self._on_outcome(outcome)
+        except Exception:  # noqa: BLE001 - the other trades have to be closed all the same
+            _log.exception("on_outcome failed for trade %d", outcome.trade_id)
+
+    def _outcome_now(self, entity_id: int) -> CloseOutcome[T]:
+        """Return the outcome, as it stands for one that is not over."""
+        known = self._known.get(entity_id) or self._unconfirmed.get(entity_id)
+        if known is not None:
+            return known
+        return interrupted(entity_id, self._traces[entity_id], self._stopped_by, self._elapsed())
+
+    def _elapsed(self) -> float:
+        return 0.0 if self._runner is None else self._runner.get_loop().time() - self._began
+
+
+def _raise_defect(task: asyncio.Task[None]) -> None:
+    """Raise what a task failed with; a cancelled one has not failed."""
+    if not task.cancelled():
+        task.result()

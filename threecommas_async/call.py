@@ -1,0 +1,127 @@
+"""One call on its way: what is sent, what came of it so far, what came back."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
+
+from attrs import field, frozen
+
+from .converter import to_json
+from .errors import InvalidRequestError
+from .options import CallOptions, check_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .endpoint import Endpoint
+
+__all__ = ["Call", "QueryValue", "Response", "Trace", "prepare"]
+
+T = TypeVar("T")
+
+QueryValue: TypeAlias = str | int | bool | Decimal | datetime | None
+
+
+@frozen
+class Response(Generic[T]):
+    """A complete answer.
+
+    Attributes:
+        data: the parsed body.
+        status_code: HTTP status, some 2xx.
+        headers: the answer's headers, names case-insensitive.
+        content: the body as it came: fields that the classes do not know are still in here.
+    """
+
+    data: T
+    status_code: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The answer's `X-Request-Id`, for the 3Commas support."""
+        return self.headers.get("x-request-id")
+
+
+class Trace:
+    """What has happened to one call so far; readable also after its task was cancelled."""
+
+    __slots__ = ("attempts", "final", "in_flight", "unknown")
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        """Attempts that were handed to the network."""
+        self.in_flight = False
+        """An attempt is under way, or was when the call was cancelled."""
+        self.unknown = False
+        """The fate of some attempt is not known."""
+        self.final = False
+        """Set from outside: make no attempt after the one under way."""
+
+
+@frozen
+class Call(Generic[T]):
+    """One request, ready to be built as often as it takes."""
+
+    endpoint: Endpoint[T]
+    path: str
+    raw_path: bytes = field(repr=False)
+    body: bytes | None = field(repr=False)
+    timeout: float | None
+    """Seconds for each phase; None for the client's own."""
+    extra_headers: Mapping[str, str] = field(repr=False)
+
+
+def prepare(  # noqa: PLR0913 - the parts of a request
+    prefix: str,
+    endpoint: Endpoint[T],
+    *,
+    path: Mapping[str, str | int],
+    query: Mapping[str, QueryValue],
+    json: object,
+    options: CallOptions,
+) -> Call[T]:
+    """Check the parts of a request and encode them, once for all its attempts.
+
+    Raises:
+        InvalidRequestError: an argument that cannot be sent.
+    """
+    check_options(options)
+    if query and json is not None:
+        # No separator between the two is documented, so it could not be signed.
+        msg = "a call has either a query or a JSON body, not both; nothing was sent"
+        raise InvalidRequestError(msg)
+    parts = {name: quote(str(value), safe="") for name, value in path.items()}
+    target = prefix + endpoint.path.format_map(parts)
+    encoded = urlencode(
+        [(name, _query_text(value)) for name, value in query.items() if value is not None],
+        quote_via=quote,
+    )
+    return Call(
+        endpoint=endpoint,
+        path=target,
+        raw_path=f"{target}?{encoded}".encode() if encoded else target.encode(),
+        body=None if json is None else _json_bytes(json),
+        timeout=options.get("timeout"),
+        extra_headers=options.get("extra_headers", {}),
+    )
+
+
+def _json_bytes(value: object) -> bytes:
+    """Encode a JSON body, compact; these very bytes are signed and sent."""
+    text = jsonlib.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def _query_text(value: QueryValue) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        moment = value.astimezone(UTC)
+        return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return str(value)

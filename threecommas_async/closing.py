@@ -1,0 +1,226 @@
+"""Closing one position: the decisions, for whatever kind of entity.
+
+A close is POSTed again only when the one before provably was not carried out, or a later read shows
+the entity open and closable. After anything ambiguous the entity is read before anything else.
+
+Nothing in here knows smart trades: what closing needs to know of an entity is a `Target`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, Never, Protocol, TypeVar
+
+from attrs import frozen
+
+from .errors import (
+    APIStatusError,
+    AuthenticationError,
+    CloseFailedError,
+    IPBannedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    PlanLimitError,
+    RateLimitError,
+    RequestNotSentError,
+    ResponseDecodeError,
+    ThreeCommasError,
+)
+from .lifecycle import Phase
+from .outcomes import CloseOutcome, CloseState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from .call import Trace
+    from .retry import RetryPolicy
+
+__all__ = ["Target", "close_one", "error_of", "interrupted", "stops_everything"]
+
+T = TypeVar("T")
+
+
+class Target(Protocol[T]):
+    """What closing needs to know of a kind of entity."""
+
+    async def close(self, entity_id: int, trace: Trace) -> T:
+        """POST the close and return the entity as answered."""
+        ...
+
+    async def read(self, entity_id: int) -> T:
+        """Read one entity."""
+        ...
+
+    def listings(self) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
+        """Return the listings to look through for many entities, the most promising first."""
+        ...
+
+    def id_of(self, entity: T) -> int:
+        """Return the entity's id."""
+        ...
+
+    def phase(self, entity: T) -> Phase:
+        """Return where the entity stands."""
+        ...
+
+    def is_closable(self, entity: T) -> bool:
+        """Tell whether the entity is open and can be closed now."""
+        ...
+
+    def failure(self, entity: T) -> str | None:
+        """Return the server's text about why the entity failed."""
+        ...
+
+
+def stops_everything(error: ThreeCommasError | None) -> bool:
+    """Tell whether an error concerns the key or the address, so that no other close can pass."""
+    if isinstance(error, PermissionDeniedError):
+        # 403 means a missing permission or a state that forbids the action; no code tells which.
+        text = f"{error.error or ''} {error.error_description or ''}".casefold()
+        return any(word in text for word in ("permission", "scope", "api key", "api_key"))
+    return isinstance(error, (AuthenticationError, IPBannedError, PlanLimitError))
+
+
+async def close_one(
+    target: Target[T],
+    entity_id: int,
+    *,
+    policy: RetryPolicy,
+    read: Callable[[int], Awaitable[T]],
+    trace: Trace,
+) -> CloseOutcome[T]:
+    """Close one entity and return what became of it; API errors become part of the outcome.
+
+    Args:
+        target: the kind of entity.
+        entity_id: which one.
+        policy: how often an ambiguous close may be made again, and the pauses.
+        read: reads the entity when it is in question.
+        trace: what has happened so far, for whoever cancels this.
+    """
+    began = asyncio.get_running_loop().time()
+    verdict = await _Close(target, entity_id, policy, read, trace).settle()
+    return CloseOutcome(
+        trade_id=entity_id,
+        state=verdict.state,
+        trade=verdict.entity,
+        error=verdict.error,
+        attempts=trace.attempts,
+        elapsed=asyncio.get_running_loop().time() - began,
+    )
+
+
+@frozen
+class _Verdict(Generic[T]):
+    state: CloseState
+    entity: T | None
+    error: ThreeCommasError | None
+    again: bool = False
+    """A read shows it open and closable: it may be POSTed again."""
+
+
+@frozen
+class _Close(Generic[T]):
+    target: Target[T]
+    entity_id: int
+    policy: RetryPolicy
+    read: Callable[[int], Awaitable[T]]
+    trace: Trace
+
+    async def settle(self) -> _Verdict[T]:
+        """POST, and after anything ambiguous read before anything else."""
+        posts = 0
+        while True:
+            posts += 1
+            try:
+                entity = await self.target.close(self.entity_id, self.trace)
+            except ThreeCommasError as caught:
+                error = caught
+            else:
+                return self._by_status(entity, CloseState.ACCEPTED, CloseState.CLOSED)
+            verdict = self._without_reading(error) or await self._look(error)
+            if not verdict.again or posts >= self.policy.attempts:
+                return verdict
+
+    def _without_reading(self, error: ThreeCommasError) -> _Verdict[T] | None:
+        """Return what an error settles by itself; None when a read has to tell."""
+        if isinstance(error, (RequestNotSentError, RateLimitError)) or stops_everything(error):
+            state = CloseState.UNKNOWN if self.trace.unknown else CloseState.NOT_SENT
+            return _Verdict(state, None, error)
+        if isinstance(error, NotFoundError) and not self.trace.unknown:
+            return _Verdict(CloseState.NOT_FOUND, None, error)
+        return None
+
+    async def _look(self, error: ThreeCommasError) -> _Verdict[T]:
+        """Read the entity after an error until it tells what the error left open.
+
+        An entity that is neither closing nor closable right after an ambiguous close may still be
+        on its way, so it is looked at again a few times.
+        """
+        refused = isinstance(error, APIStatusError) and not error.may_have_taken_effect
+        if refused and not self.trace.unknown:
+            closing = closed = CloseState.ALREADY_CLOSED
+        else:
+            closing, closed = CloseState.ACCEPTED, CloseState.CLOSED
+        entity: T | None = None
+        for looks in range(1, self.policy.attempts + 1):
+            if not refused:
+                await asyncio.sleep(self.policy.pause(looks))
+            try:
+                entity = await self.read(self.entity_id)
+            except NotFoundError as missing:
+                return _Verdict(CloseState.NOT_FOUND, None, missing)
+            except ThreeCommasError as unreadable:
+                error.add_note(f"reading it to find out failed: {unreadable}")
+                state = CloseState.UNKNOWN if self.trace.unknown else CloseState.REJECTED
+                return _Verdict(state, entity, error)
+            if self.target.phase(entity) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+                return self._by_status(entity, closing, closed)
+            if refused:
+                return _Verdict(CloseState.REJECTED, entity, error)
+            if self.target.is_closable(entity) and not isinstance(error, ResponseDecodeError):
+                return _Verdict(CloseState.UNKNOWN, entity, error, again=True)
+        return _Verdict(CloseState.UNKNOWN, entity, error)
+
+    def _by_status(self, entity: T, closing: CloseState, closed: CloseState) -> _Verdict[T]:
+        """Return the state that the entity's own status tells."""
+        phase = self.target.phase(entity)
+        if phase is Phase.FAILED:
+            error = CloseFailedError(self.entity_id, self.target.failure(entity))
+            return _Verdict(CloseState.FAILED, entity, error)
+        return _Verdict(closed if phase is Phase.CLOSED else closing, entity, None)
+
+
+def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
+    """Return the error to raise for a single close that is not known to be closing or closed."""
+    error = outcome.error
+    if outcome.state is not CloseState.UNKNOWN or isinstance(error, OutcomeUnknownError):
+        return error or OutcomeUnknownError(f"trade {outcome.trade_id}: no error is known")
+    unknown = OutcomeUnknownError(
+        f"trade {outcome.trade_id}: it is not known whether the close was carried out; "
+        f"read the trade before repeating it. Last answer: {error}"
+    )
+    unknown.__cause__ = error
+    return unknown
+
+
+def interrupted(
+    entity_id: int, trace: Trace, reason: ThreeCommasError | None, elapsed: float
+) -> CloseOutcome[Never]:
+    """Return the outcome of a close that was cut short, as far as its trace tells.
+
+    `reason` is why, None for a cancellation.
+    """
+    if trace.in_flight or trace.unknown:
+        state = CloseState.UNKNOWN
+        error: ThreeCommasError = OutcomeUnknownError(
+            f"trade {entity_id}: the close had left and was not answered; "
+            "it may have taken effect, read the trade before repeating it"
+        )
+    else:
+        state = CloseState.NOT_SENT
+        error = reason or RequestNotSentError(
+            f"trade {entity_id}: not sent; nothing has happened, safe to close again"
+        )
+    return CloseOutcome(entity_id, state, None, error, trace.attempts, elapsed)

@@ -1,0 +1,91 @@
+"""Settings: what they may be, and reading them from the environment when asked to."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, TypedDict, cast
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DEFAULT_BASE_URL", "EnvironmentSettings", "check_base_url", "check_mode", "read_env"]
+
+DEFAULT_BASE_URL: Final = "https://api.3commas.io/public/api"
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class EnvironmentSettings(TypedDict, total=False):
+    """What `read_env` finds, as keyword arguments of `AsyncClient`."""
+
+    api_key: str
+    secret: str
+    private_key: str
+    base_url: str
+    mode: str
+
+
+_VARIABLES: Final[Mapping[str, str]] = {
+    "api_key": "THREECOMMAS_API_KEY",
+    "secret": "THREECOMMAS_API_SECRET",
+    "private_key": "THREECOMMAS_PRIVATE_KEY",
+    "base_url": "THREECOMMAS_BASE_URL",
+    "mode": "THREECOMMAS_MODE",
+}
+
+
+def read_env(environ: Mapping[str, str] | None = None) -> EnvironmentSettings:
+    """Read the settings that are present and not empty, now.
+
+    Raises:
+        ConfigurationError: there is no API key.
+    """
+    environ = os.environ if environ is None else environ
+    values = {name: environ.get(variable, "").strip() for name, variable in _VARIABLES.items()}
+    found = cast("EnvironmentSettings", {name: value for name, value in values.items() if value})
+    if "api_key" not in found:
+        msg = f"{_VARIABLES['api_key']} is not set"
+        raise ConfigurationError(msg)
+    return found
+
+
+def check_base_url(url: str) -> str:
+    """Return a base URL without its closing slash, or say what is wrong with it.
+
+    Plain http would show the key to everyone on the way, so it is for loopback only.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = "base_url must be an https:// URL with a host"
+        raise ConfigurationError(msg)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        msg = "base_url must have neither user, password, query nor fragment"
+        raise ConfigurationError(msg)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        msg = f"base_url must be https:// for {parts.hostname}: plain http shows the key"
+        raise ConfigurationError(msg)
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host in _LOOPBACK:
+        return True
+    # All of 127.0.0.0/8 is loopback, given as an address; a name could resolve to anything.
+    octets = host.split(".")
+    return len(octets) == 4 and octets[0] == "127" and all(part.isdigit() for part in octets)  # noqa: PLR2004
+
+
+def check_mode(mode: str | None) -> dict[str, str]:
+    """Return the header that forces a mode, none for None.
+
+    Raises:
+        ConfigurationError: the mode is neither "real" nor "paper".
+    """
+    if mode is None:
+        return {}
+    if mode not in {"real", "paper"}:
+        msg = f'mode must be "real" or "paper", not {mode!r}'
+        raise ConfigurationError(msg)
+    return {"Forced-Mode": mode}

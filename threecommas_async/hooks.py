@@ -1,0 +1,69 @@
+"""Watching what the client does: a hook is called with an event after each attempt.
+
+A hook must be quick, for it runs on the event loop, in line with the call. What it raises is
+logged and goes no further: a broken hook must not stop a close.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .errors import ThreeCommasError
+    from .retry import Fate
+
+__all__ = ["AttemptEnded", "Blocked", "Event", "Hook", "emit"]
+
+_log = logging.getLogger("threecommas_async")
+
+
+@frozen(kw_only=True)
+class AttemptEnded:
+    """An attempt at a request is over.
+
+    Attributes:
+        method: verb of the request.
+        path: path of the request, without host and query.
+        attempt: number of the attempt, from 1.
+        fate: what it came to.
+        status_code: status of the answer, None when there was none.
+        waited: seconds spent waiting for a slot and a connection.
+        elapsed: seconds from sending to the answer.
+        error: what it ended in, None when it was done.
+    """
+
+    method: str
+    path: str
+    attempt: int
+    fate: Fate
+    status_code: int | None
+    waited: float
+    elapsed: float
+    error: ThreeCommasError | None
+
+
+@frozen(kw_only=True)
+class Blocked:
+    """The server refused the rate (429) or the address (418): nothing leaves for `seconds`."""
+
+    status_code: int
+    seconds: float
+
+
+Event: TypeAlias = AttemptEnded | Blocked
+Hook: TypeAlias = Callable[[Event], None]
+
+
+def emit(hooks: Sequence[Hook], event: Event) -> None:
+    """Call each hook with the event."""
+    for hook in hooks:
+        try:
+            hook(event)
+        except Exception:  # noqa: BLE001 - a hook is foreign code, and a close must not fail for it
+            _log.exception("hook %r failed", hook)

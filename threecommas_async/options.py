@@ -1,0 +1,78 @@
+"""The options every call takes, and the checks made on arguments before anything leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TypedDict, cast
+
+from .errors import InvalidRequestError
+
+__all__ = ["CallOptions", "check_id", "check_ids", "check_options", "check_seconds"]
+
+_MAX_ID = 2**63 - 1
+
+
+class CallOptions(TypedDict, total=False):
+    """Options of one call, given as keyword arguments to every method.
+
+    Keys:
+        timeout: seconds for each phase of an attempt (connect, write, read); default: the client's.
+        deadline: seconds from now within which the whole call must be over. What cannot be sent in
+            time is refused at once with `RequestNotSentError`; what was sent and not answered by
+            then is an `OutcomeUnknownError`. Default: wait as long as it takes.
+        extra_headers: headers to send in addition. They cannot replace the signature.
+    """
+
+    timeout: float
+    deadline: float | None
+    extra_headers: Mapping[str, str]
+
+
+def check_id(value: object, name: str = "trade_id") -> int:
+    """Return a positive id below 2^63, or raise `InvalidRequestError`.
+
+    `True`, `"1"`, `1.5` and `"1/../2"` are refused: an id becomes part of the signed path.
+    """
+    if type(value) is not int:
+        msg = f"{name} must be an int, not {type(value).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
+    if not 0 < value <= _MAX_ID:
+        msg = f"{name} must be positive and below 2^63, not {value}; nothing was sent"
+        raise InvalidRequestError(msg)
+    return value
+
+
+def check_seconds(value: object, name: str) -> float | None:
+    """Return a length of time in seconds, or raise `InvalidRequestError`."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"{name} must be a number of seconds, not {type(value).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
+    if not math.isfinite(value) or value < 0:
+        msg = f"{name} must be a finite number of seconds from 0 up; nothing was sent"
+        raise InvalidRequestError(msg)
+    return float(value)
+
+
+def check_options(options: CallOptions) -> None:
+    """Check the options of a call, or raise `InvalidRequestError`."""
+    if unknown := options.keys() - CallOptions.__annotations__.keys():
+        msg = f"unknown option {', '.join(sorted(unknown))}; nothing was sent"
+        raise InvalidRequestError(msg)
+    check_seconds(options.get("timeout"), "timeout")
+    check_seconds(options.get("deadline"), "deadline")
+    for name, value in options.get("extra_headers", {}).items():
+        if not name or not name.isascii() or any(c in f"{name}{value}" for c in "\r\n\0"):
+            msg = f"extra_headers: {name!r} is not a header that can be sent; nothing was sent"
+            raise InvalidRequestError(msg)
+
+
+def check_ids(values: object, name: str = "trade_ids") -> list[int]:
+    """Return the ids in order, each once, or raise `InvalidRequestError` before any is used."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        msg = f"{name} must be ids to go through, not {type(values).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
+    ids = cast("Iterable[object]", values)
+    return list(dict.fromkeys(check_id(value, f"each of {name}") for value in ids))

@@ -1,0 +1,35 @@
+"""The user and the credentials."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..endpoint import Endpoint, Safety
+from ..models.user import ValidateResult
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ..options import CallOptions
+    from ..pipeline import Pipeline
+
+__all__ = ["VALIDATE", "Users"]
+
+VALIDATE: Final = Endpoint("GET", "/ver1/validate", ValidateResult, Safety.SAFE)
+
+
+class Users:
+    """`client.users`."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def validate(self, **options: Unpack[CallOptions]) -> ValidateResult:
+        """Check key and signature.
+
+        Raises:
+            AuthenticationError: the key or the signature is not accepted.
+
+        Source: GET /ver1/validate.
+        """
+        return (await self._pipeline.send(VALIDATE, options=options)).data

@@ -1,0 +1,79 @@
+"""A line of tasks waiting for the same thing: closes before everything else, then first come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .endpoint import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Line", "Place"]
+
+T = TypeVar("T")
+W = TypeVar("W")
+
+
+class Place(Generic[W, T]):
+    """One task's place in a line; its future is resolved with what it waited for."""
+
+    __slots__ = ("future", "priority", "wants")
+
+    def __init__(self, future: asyncio.Future[T], priority: Priority, wants: W) -> None:
+        self.future = future
+        self.priority = priority
+        self.wants = wants
+
+
+class Line(Generic[W, T]):
+    """Places in order of priority, then of arrival.
+
+    `W` is what a place says it wants, `T` what it is given.
+    """
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        # Thousands may wait, and any of them may leave: an OrderedDict finds its first and loses
+        # one from the middle in constant time (a plain dict scans over those already gone).
+        self._places: dict[Priority, OrderedDict[Place[W, T], None]] = {
+            priority: OrderedDict() for priority in Priority
+        }
+
+    def join(self, priority: Priority, wants: W) -> Place[W, T]:
+        """Take a place at the end of the line of this priority."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        place: Place[W, T] = Place(future, priority, wants)
+        self._places[priority][place] = None
+        return place
+
+    def leave(self, place: Place[W, T]) -> None:
+        """Leave the line, served or not."""
+        self._places[place.priority].pop(place, None)
+
+    def serve(self, place: Place[W, T], what: T) -> None:
+        """Give a place what it waits for."""
+        self.leave(place)
+        place.future.set_result(what)
+
+    def places(self, priority: Priority) -> Iterable[Place[W, T]]:
+        """Return the places of a priority in order. The line must not change under the loop."""
+        return self._places[priority]
+
+    def waiting(self, priority: Priority) -> int:
+        """Return how many wait with this priority."""
+        return len(self._places[priority])
+
+    def first(self) -> Place[W, T] | None:
+        """Return the place that is served next, None when nobody waits."""
+        for places in self._places.values():
+            for place in places:
+                if not place.future.done():
+                    return place
+        return None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._places.values()))
