@@ -1,0 +1,54 @@
+# Everything sets itself up: only Python >= 3.11 and make are needed.
+#   make demo      make test      make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+ARGS   ?=
+
+version := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+# One stamp per interpreter and step: another PYTHON, or a changed pyproject.toml, rebuilds.
+ready     := $(VENV)/.ready-$(version)
+dev-ready := $(VENV)/.dev-$(version)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(ready) ## close 250 trades against the embedded sandbox (ARGS="--trades 50")
+	@$(BIN)/threecommas demo $(ARGS)
+
+test: $(dev-ready) ## all tests, in parallel, with the coverage gate
+	@$(BIN)/python -m pytest -q -n auto --cov --cov-report=term $(ARGS)
+
+check: $(dev-ready) ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --python-executable $(BIN)/python
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+bench: $(ready) ## measure ours beside py3cw, bare httpx and bare aiohttp
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .venv-bench build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(ready): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $(or $(version),not there). Try: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) with Python $(version) (once, well under a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install --editable '.[all]'
+	@touch $@
+
+$(dev-ready): $(ready)
+	@echo "Installing the development tools ..."
+	@$(PIP) install --upgrade 'pip>=25.1' # the first that knows --group
+	@$(PIP) install --group dev
+	@touch $@
