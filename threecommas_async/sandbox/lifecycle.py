@@ -1,0 +1,88 @@
+"""The life of a position, trade or deal alike: when it can be closed, and when it is.
+
+Nothing runs in the background. Whoever looks calls `settle` first, and what was due by then has
+happened. Times are seconds on the sandbox's clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol
+
+import attrs
+
+
+class Phase(enum.Enum):
+    """Where a position stands; trades and deals have their own codes for these."""
+
+    PENDING = enum.auto()  # entry not filled yet
+    OPEN = enum.auto()
+    CLOSING = enum.auto()
+    CANCELLING = enum.auto()
+    CLOSED = enum.auto()
+    CANCELLED = enum.auto()
+    FAILED = enum.auto()
+
+
+OVER = frozenset({Phase.CLOSED, Phase.CANCELLED, Phase.FAILED})
+ACTIVE = frozenset(Phase) - OVER
+
+
+@attrs.define
+class Life:
+    """One position's life, the only place in which its phase changes."""
+
+    delay: float
+    """Seconds between the acceptance of a close or cancellation and its end."""
+    fails: bool = False
+    """Whether closing it is to end in failure."""
+    phase: Phase = Phase.OPEN
+    accepted_at: float | None = None
+    ended_at: float | None = None
+
+    def close(self, now: float) -> bool:
+        """Accept a close at market; False, and nothing is done, unless the position is open."""
+        return self._accept(now, frozenset({Phase.OPEN}), Phase.CLOSING)
+
+    def cancel(self, now: float) -> bool:
+        """Accept a cancellation; False, and nothing is done, once the end has begun."""
+        return self._accept(now, frozenset({Phase.PENDING, Phase.OPEN}), Phase.CANCELLING)
+
+    def settle(self, now: float) -> None:
+        """Let happen what was due by now."""
+        if self.accepted_at is None or self.ended_at is not None:
+            return
+        due = self.accepted_at + self.delay
+        if now < due:
+            return
+        self.ended_at = due
+        if self.phase is Phase.CANCELLING:
+            self.phase = Phase.CANCELLED
+        else:
+            self.phase = Phase.FAILED if self.fails else Phase.CLOSED
+
+    @property
+    def changed_at(self) -> float | None:
+        """When the phase changed last; None if it never did."""
+        return self.accepted_at if self.ended_at is None else self.ended_at
+
+    def _accept(self, now: float, allowed: frozenset[Phase], then: Phase) -> bool:
+        self.settle(now)
+        if self.phase not in allowed:
+            return False
+        self.phase, self.accepted_at = then, now
+        return True
+
+
+class Position(Protocol):
+    """What the ledger needs to know of a trade or deal."""
+
+    @property
+    def life(self) -> Life:
+        """Its life so far."""
+        ...
+
+    @property
+    def code(self) -> str:
+        """Its status code as the API writes it."""
+        ...

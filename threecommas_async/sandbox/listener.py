@@ -1,0 +1,86 @@
+"""The socket: connections come, are counted, and can all be cut at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from .delivery import abort
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from .ledger import Ledger
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Listener:
+    """Listens on one address, gives every request to a handler, and can stop at once."""
+
+    def __init__(self, handler: Handler, ledger: Ledger, host: str, port: int) -> None:
+        self._handler = handler
+        self._ledger = ledger
+        self._host = host
+        self.port = port
+        """The port; 0 until the first start has picked one."""
+        self._server: _Server | None = None
+        self._runner: web.ServerRunner | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen; on the same port as before, if there was a before."""
+        if self._runner is not None:
+            raise RuntimeError("the sandbox is running already")
+        self._server = _Server(self._serve, self._ledger)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=1.0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self.port)
+        await site.start()
+        self.port = int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Cut every connection, answered or not, and listen no more."""
+        runner, server = self._runner, self._server
+        if runner is None or server is None:
+            return
+        self._runner = self._server = None
+        for task in self._serving:
+            task.cancel()
+        for transport in list(server.transports.values()):
+            abort(transport)
+        await runner.cleanup()
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        # A handler runs on when its caller is gone, as on a real server, and aiohttp then forgets
+        # it. To stop at once, the sandbox has to know its tasks itself.
+        task = request.task
+        self._serving.add(task)
+        try:
+            return await self._handler(request)
+        finally:
+            self._serving.discard(task)
+
+
+class _Server(web.Server):
+    """aiohttp's server, with the ledger told of every connection."""
+
+    def __init__(self, handler: Handler, ledger: Ledger) -> None:
+        # Bodies stay as they came: the signature covers the bytes on the wire.
+        super().__init__(handler, access_log=None, auto_decompress=False)
+        self._ledger = ledger
+        self.transports: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self.transports[handler] = transport
+        self._ledger.connection_opened()
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        super().connection_lost(handler, exc)
+        del self.transports[handler]
+        self._ledger.connection_closed()

@@ -1,0 +1,278 @@
+"""The operations the sandbox knows: their addresses, permissions and what they do.
+
+Each is a plain function from the exchange and a call to an answer, carried out in one go.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from urllib.parse import parse_qsl
+
+import attrs
+
+from .answers import Answer, RefusalError, error, invalid, ok
+from .deals import bot_json, deal_json, shown_deal_json
+from .listing import Query, select_deals, select_trades
+from .trade_json import smart_trade, trades_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .answers import JSON
+    from .deals import Deal
+    from .exchange import Exchange
+    from .trades import SmartTrade
+
+PREFIX = "/public/api"
+
+Permission: TypeAlias = Literal[
+    "SMART_TRADES_READ",
+    "SMART_TRADES_WRITE",
+    "BOTS_READ",
+    "BOTS_WRITE",
+    "ACCOUNTS_READ",
+    "ACCOUNTS_WRITE",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request, as far as an operation has to know it."""
+
+    id: int | None
+    """The id in the path; None if there is none, or none that could be one."""
+    query: str
+    body: bytes
+    now: float
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Parameters of query and body together; where both name one, the query wins."""
+        return {**_body_parameters(self.body), **dict(parse_qsl(self.query))}
+
+
+Handler: TypeAlias = "Callable[[Exchange, Call], Answer]"
+
+
+def _compiled(route: Route) -> re.Pattern[str]:
+    return re.compile(PREFIX + re.escape(route.path).replace(r"\{id\}", "([^/]+)"))
+
+
+@attrs.frozen
+class Route:
+    """One operation: where it is, who may call it, what it does."""
+
+    method: str
+    path: str
+    operation: str
+    """Its name in the API description."""
+    permission: Permission | None
+    handler: Handler
+    closes: bool = attrs.field(default=False, kw_only=True)
+    """Whether it asks for a close at market."""
+    pattern: re.Pattern[str] = attrs.field(
+        init=False, repr=False, default=attrs.Factory(_compiled, takes_self=True)
+    )
+
+
+def match(method: str, path: str) -> tuple[Route | None, int | None]:
+    """Find the operation at an address, and the id that the address holds."""
+    for route in ROUTES:
+        found = route.pattern.fullmatch(path)
+        if found is not None and route.method == method:
+            return route, _id(found.group(1)) if found.groups() else None
+    return None, None
+
+
+def _id(raw: str) -> int | None:
+    return int(raw) if raw.isascii() and raw.isdigit() else None
+
+
+def _body_parameters(body: bytes) -> Mapping[str, str]:
+    """Read a body as JSON or as a form, whichever it is."""
+    text = body.decode(errors="replace")
+    try:
+        values: object = json.loads(text)
+    except ValueError:
+        return dict(parse_qsl(text))
+    if not isinstance(values, dict):
+        return {}
+    known = cast("dict[str, object]", values)
+    return {name: value for name, value in known.items() if isinstance(value, str)}
+
+
+def validate(_exchange: Exchange, _call: Call) -> Answer:
+    """Tell that key and signature are good, since the call came this far."""
+    return ok({"valid": True})
+
+
+def change_mode(_exchange: Exchange, call: Call) -> Answer:
+    """Switch between real and paper trading, which changes nothing here."""
+    mode = call.parameters.get("mode")
+    if mode not in {"real", "paper"}:
+        return invalid(400, mode="is not included in the list")
+    return ok({"mode": mode}, status=201)
+
+
+def list_smart_trades(exchange: Exchange, call: Call) -> Answer:
+    """List one page of smart trades."""
+    exchange.settle(call.now)
+    query = Query(call.parameters)
+    page = select_trades(exchange.trades.values(), query, call.now, exchange.clock)
+    return ok([smart_trade(trade, call.now, exchange.clock) for trade in page])
+
+
+def get_smart_trade(exchange: Exchange, call: Call) -> Answer:
+    """Show a smart trade."""
+    trade = _trade(exchange, call, missing=400)
+    return ok(smart_trade(trade, call.now, exchange.clock))
+
+
+def cancel_smart_trade(exchange: Exchange, call: Call) -> Answer:
+    """Begin to cancel a smart trade."""
+    trade = _trade(exchange, call, missing=400)
+    if not trade.life.cancel(call.now):
+        return invalid(422, base=f"Cannot be cancelled in status {trade.code}")
+    return ok(smart_trade(trade, call.now, exchange.clock))
+
+
+def close_smart_trade(exchange: Exchange, call: Call) -> Answer:
+    """Begin to close a smart trade at market."""
+    trade = _trade(exchange, call, missing=404)
+    if not trade.life.close(call.now):
+        return invalid(422, base=f"Cannot be closed in status {trade.code}")
+    return ok(smart_trade(trade, call.now, exchange.clock), status=201, applied=(trade.id,))
+
+
+def set_note(exchange: Exchange, call: Call) -> Answer:
+    """Set the note of a smart trade."""
+    trade = _trade(exchange, call, missing=404)
+    note = call.parameters.get("note")
+    if note is None:
+        return invalid(400, note="is missing")
+    trade.note = note
+    return ok(smart_trade(trade, call.now, exchange.clock), status=201)
+
+
+def list_trades_of_smart_trade(exchange: Exchange, call: Call) -> Answer:
+    """List the trades inside a smart trade."""
+    trade = _trade(exchange, call, missing=404)
+    return ok(trades_of(trade, exchange.clock))
+
+
+def list_deals(exchange: Exchange, call: Call) -> Answer:
+    """List one page of deals."""
+    exchange.settle(call.now)
+    query, clock = Query(call.parameters), exchange.clock
+    page = select_deals(exchange.deals.values(), exchange.bot, query, call.now, clock)
+    return ok([deal_json(deal, exchange.bot, call.now, clock) for deal in page])
+
+
+def get_deal(exchange: Exchange, call: Call) -> Answer:
+    """Show a deal."""
+    deal = _deal(exchange, call)
+    return ok(shown_deal_json(deal, exchange.bot, call.now, exchange.clock))
+
+
+def panic_sell_deal(exchange: Exchange, call: Call) -> Answer:
+    """Begin to close a deal at market."""
+    deal = _deal(exchange, call)
+    if not deal.life.close(call.now):
+        return invalid(422, base=f"Cannot be closed in status {deal.code}")
+    body = shown_deal_json(deal, exchange.bot, call.now, exchange.clock)
+    return ok(body, status=201, applied=(deal.id,))
+
+
+def get_bot(exchange: Exchange, call: Call) -> Answer:
+    """Show the bot with its open deals."""
+    return ok(_bot(exchange, call))
+
+
+def panic_sell_all_deals(exchange: Exchange, call: Call) -> Answer:
+    """Begin to close every deal of the bot at market, and disable the bot."""
+    _bot(exchange, call)
+    closed = tuple(deal.id for deal in exchange.deals.values() if deal.life.close(call.now))
+    exchange.bot.is_enabled = False
+    return ok(_bot(exchange, call), status=201, applied=closed)
+
+
+def _trade(exchange: Exchange, call: Call, *, missing: int) -> SmartTrade:
+    trade = exchange.trades.get(call.id or 0)
+    if trade is None:
+        raise RefusalError(error(missing, "Not found", "Smart Trade not found"))
+    trade.life.settle(call.now)
+    return trade
+
+
+def _deal(exchange: Exchange, call: Call) -> Deal:
+    deal = exchange.deals.get(call.id or 0)
+    if deal is None:
+        raise RefusalError(error(404, "not_found", "Not Found"))
+    deal.life.settle(call.now)
+    return deal
+
+
+def _bot(exchange: Exchange, call: Call) -> dict[str, JSON]:
+    if call.id != exchange.bot.id:
+        raise RefusalError(error(404, "not_found", "Not Found"))
+    exchange.settle(call.now)
+    return bot_json(exchange.bot, exchange.deals.values(), call.now, exchange.clock)
+
+
+ROUTES = (
+    Route("GET", "/ver1/validate", "validate_credentials", None, validate),
+    Route("POST", "/ver1/users/change_mode", "change_user_mode", None, change_mode),
+    Route("GET", "/v2/smart_trades", "list_smart_trades", "SMART_TRADES_READ", list_smart_trades),
+    Route("GET", "/v2/smart_trades/{id}", "get_smart_trade", "SMART_TRADES_READ", get_smart_trade),
+    Route(
+        "DELETE",
+        "/v2/smart_trades/{id}",
+        "cancel_smart_trade",
+        "SMART_TRADES_WRITE",
+        cancel_smart_trade,
+    ),
+    Route(
+        "POST",
+        "/v2/smart_trades/{id}/close_by_market",
+        "close_smart_trade_by_market",
+        "SMART_TRADES_WRITE",
+        close_smart_trade,
+        closes=True,
+    ),
+    Route(
+        "POST",
+        "/v2/smart_trades/{id}/set_note",
+        "set_smart_trade_note",
+        "SMART_TRADES_WRITE",
+        set_note,
+    ),
+    Route(
+        "GET",
+        "/v2/smart_trades/{id}/trades",
+        "list_smart_trade_trades",
+        "SMART_TRADES_READ",
+        list_trades_of_smart_trade,
+    ),
+    Route("GET", "/ver1/deals", "list_deals", "BOTS_READ", list_deals),
+    Route("GET", "/ver1/deals/{id}/show", "get_deal", "BOTS_READ", get_deal),
+    Route(
+        "POST",
+        "/ver1/deals/{id}/panic_sell",
+        "panic_sell_deal",
+        "BOTS_WRITE",
+        panic_sell_deal,
+        closes=True,
+    ),
+    Route("GET", "/ver1/bots/{id}/show", "get_dca_bot", "BOTS_READ", get_bot),
+    Route(
+        "POST",
+        "/ver1/bots/{id}/panic_sell_all_deals",
+        "panic_sell_all_dca_bot_deals",
+        "BOTS_WRITE",
+        panic_sell_all_deals,
+        closes=True,
+    ),
+)
+"""Every operation of the sandbox."""

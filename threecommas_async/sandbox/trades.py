@@ -1,0 +1,139 @@
+"""Smart trades: how the seed makes them up, and what they are worth."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+from .lifecycle import Phase
+from .markets import rounded
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .answers import JSON
+    from .lifecycle import Life
+    from .markets import Market
+
+FEE = Decimal("0.001")
+
+CODES = {
+    Phase.PENDING: ("waiting_position", "Pending Position Opened"),
+    Phase.OPEN: ("waiting_targets", "Waiting Targets"),
+    Phase.CLOSING: ("panic_sell_pending", "Closing at Market Price"),
+    Phase.CANCELLING: ("cancellation_pending", "Cancelling"),
+    # No documentation shows the code of a trade that was closed; this is the one of its parts.
+    Phase.CLOSED: ("panic_sold", "Closed at Market Price"),
+    Phase.CANCELLED: ("cancelled", "Cancelled"),
+    Phase.FAILED: ("failed", "Failed"),
+}
+"""Status code and title of every phase."""
+
+_ENTRIES: tuple[Literal["market", "limit", "conditional"], ...] = ("market", "limit", "conditional")
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """The exchange account a trade runs on."""
+
+    id: int
+    name: str
+    type: str
+    market: str
+
+    def as_json(self) -> dict[str, JSON]:
+        """Write the short form in which a trade names its account."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "name": self.name,
+            "market": self.market,
+            "link": f"/accounts/{self.id}",
+        }
+
+
+ACCOUNTS = (
+    Account(id=5001, type="paper_trading", name="Demo account", market="Demo Spot"),
+    Account(id=5002, type="binance_us", name="My Binance US", market="Binance US Spot"),
+)
+
+
+@attrs.define(kw_only=True)
+class SmartTrade:
+    """One smart trade. What the seed decided stays; `life` and `note` change."""
+
+    id: int
+    account: Account
+    market: Market
+    life: Life
+    side: Literal["buy", "sell"]
+    order_type: Literal["market", "limit", "conditional"]
+    units: Decimal
+    price: Decimal
+    """Entry price without commission."""
+    targets: int
+    """Number of take-profit steps."""
+    stop_loss: bool
+    created_at: float
+    entered: bool
+    """Whether the entry was filled."""
+    note: str = ""
+
+    @classmethod
+    def invent(cls, number: int, market: Market, life: Life, random: Random) -> SmartTrade:
+        """Make the trade of that number up."""
+        side: Literal["buy", "sell"] = "sell" if number % 5 == 4 else "buy"  # noqa: PLR2004
+        value = Decimal(random.randrange(50, 5000)) / market.usd
+        created_at = -random.uniform(600, 86_400)
+        price = market.last(created_at)
+        return cls(
+            id=41_000_001 + number,
+            account=ACCOUNTS[random.random() < 0.3],  # noqa: PLR2004
+            market=market,
+            life=life,
+            side=side,
+            order_type="limit" if life.phase is Phase.PENDING else _ENTRIES[number % 3],
+            units=rounded(value / price, 3),
+            price=price,
+            targets=random.randrange(3),
+            stop_loss=random.random() < 0.5,  # noqa: PLR2004
+            created_at=created_at,
+            entered=life.phase is not Phase.PENDING,
+        )
+
+    @property
+    def code(self) -> str:
+        """The status code."""
+        return CODES[self.life.phase][0]
+
+    @property
+    def kind(self) -> str:
+        """The kind of smart trade, as in `data.type`."""
+        return "smart_trade" if self.side == "buy" else "smart_cover"
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Entry price with commission."""
+        return rounded(self.price * (1 + FEE if self.side == "buy" else 1 - FEE))
+
+    @property
+    def entry_total(self) -> Decimal:
+        """Value of the entry with commission."""
+        return self.units * self.entry_price
+
+    def last(self, now: float) -> Decimal:
+        """Tell the last price, which for a trade that is over is the one at its end."""
+        return self.market.last(now if self.life.ended_at is None else self.life.ended_at)
+
+    def exit_price(self, now: float) -> Decimal:
+        """Tell the price, commission included, at which it was closed or would be now."""
+        return rounded(self.last(now) * (1 - FEE if self.side == "buy" else 1 + FEE))
+
+    def gain(self, now: float) -> Decimal:
+        """Tell the profit in quote currency; 0 when there is none to speak of."""
+        if self.life.phase not in {Phase.OPEN, Phase.CLOSING, Phase.CLOSED}:
+            return Decimal(0)
+        gain = rounded(self.units * self.exit_price(now) - self.entry_total)
+        return gain if self.side == "buy" else -gain
