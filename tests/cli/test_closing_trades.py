@@ -1,0 +1,241 @@
+"""`threecommas trades close`."""
+
+import asyncio
+import io
+import signal
+import sys
+
+import pytest
+
+from tests.cli.conftest import Ran, Run, export
+from threecommas_async.cli import trades
+from threecommas_async.cli.app import run
+from threecommas_async.sandbox import Sandbox
+
+
+class Terminal(io.StringIO):
+    """Standard input with a person at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def closes(sandbox: Sandbox) -> int:
+    return sum(request.closes for request in sandbox.ledger.requests)
+
+
+async def test_one_trade_is_closed(cli: Run, sandbox: Sandbox) -> None:
+    trade_id = sandbox.trade_ids[0]
+
+    ran = await cli("trades", "close", trade_id, "--yes")
+
+    assert ran.status == 0
+    assert "1 of 1 closing or closed" in ran.out
+    assert "accepted" in ran.out
+    assert sandbox.ledger.applied == {trade_id}
+
+
+async def test_many_are_closed_once_each_and_in_order(cli: Run, sandbox: Sandbox) -> None:
+    one, two, three = sandbox.trade_ids
+
+    ran = await cli("trades", "close", three, one, two, one, "--yes", "--json")
+
+    assert ran.status == 0
+    assert ran.data["ok"] is True
+    assert ran.data["counts"] == {"accepted": 3}
+    assert ran.data["leftovers"] == []
+    assert [outcome["trade_id"] for outcome in ran.data["outcomes"]] == [three, one, two]
+    assert [outcome["status"] for outcome in ran.data["outcomes"]] == ["panic_sell_pending"] * 3
+    assert closes(sandbox) == 3
+
+
+async def test_one_that_is_not_there_leaves_the_others_alone(cli: Run, sandbox: Sandbox) -> None:
+    ran = await cli("trades", "close", 7, sandbox.trade_ids[0], "--yes", "--json")
+
+    assert ran.status == 1
+    assert ran.data["ok"] is False
+    assert ran.data["leftovers"] == [7]
+    missing, closed = ran.data["outcomes"]
+    assert (missing["state"], missing["error"]["type"]) == ("not_found", "NotFoundError")
+    assert (closed["state"], closed["error"]) == ("accepted", None)
+
+
+async def test_of_many_outcomes_only_those_that_went_wrong_are_listed(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Sandbox(trades=21) as sandbox:
+        export(monkeypatch, sandbox)
+        *closed, last = sandbox.trade_ids
+        all_well = await cli("trades", "close", *sandbox.trade_ids, "--yes")
+        again = await cli("trades", "close", 7, *sandbox.trade_ids, "--yes")
+
+    assert all_well.status == 0
+    assert "21 of 21 closing or closed" in all_well.out
+    assert str(last) not in all_well.out
+    assert again.status == 1
+    assert "1 not known to be" in again.out
+    assert "not_found" in again.out
+    assert str(closed[0]) not in again.out
+
+
+async def test_of_hundreds_that_went_wrong_only_some_are_listed(
+    cli: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THREECOMMAS_API_SECRET", "wrong")
+
+    ran = await cli("trades", "close", *range(1001, 1301), "--yes")
+
+    assert ran.status == 3
+    assert "0 of 300 closing or closed, 300 not known to be" in ran.out
+    assert "the first 20 of them (--json has all)" in ran.out
+    assert "1020" in ran.out
+    assert "1021" not in ran.out
+    assert not sandbox.ledger.applied
+
+
+async def test_confirmed_means_closed_and_not_just_closing(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Sandbox(trades=1, time_scale=100.0) as sandbox:
+        export(monkeypatch, sandbox)
+        ran = await cli("trades", "close", *sandbox.trade_ids, "--yes", "--confirm", "--json")
+
+    assert ran.status == 0
+    assert ran.data["counts"] == {"closed": 1}
+
+
+async def test_a_deadline_ends_in_a_report(cli: Run, sandbox: Sandbox) -> None:
+    ran = await cli(
+        *("trades", "close", *sandbox.trade_ids, "--yes", "--json"),
+        *("--rate-limit", 2, "--deadline", 0.5),
+    )
+
+    assert ran.status == 1
+    assert ran.data["counts"] == {"accepted": 2, "not_sent": 1}
+    assert ran.data["leftovers"] == [sandbox.trade_ids[2]]
+    assert closes(sandbox) == 2
+
+
+async def test_a_refused_key_has_the_status_of_credentials(
+    cli: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THREECOMMAS_API_SECRET", "wrong")
+
+    ran = await cli("trades", "close", *sandbox.trade_ids, "--yes", "--json")
+
+    assert ran.status == 3
+    assert ran.data["counts"] == {"not_sent": 3}
+    assert not sandbox.ledger.applied
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Yes\n"])
+async def test_a_yes_to_the_question_closes(
+    cli: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+
+    ran = await cli("trades", "close", *sandbox.trade_ids)
+
+    assert ran.status == 0
+    assert "Close 3 SmartTrades at market now? [y/N]" in ran.err
+    assert closes(sandbox) == 3
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "", "yess\n"])
+async def test_anything_but_a_yes_sends_nothing(
+    cli: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+
+    ran = await cli("trades", "close", sandbox.trade_ids[0])
+
+    assert ran.status == 1
+    assert "Close 1 SmartTrade at market now? [y/N]" in ran.err
+    assert "Nothing was sent." in ran.err
+    assert not sandbox.ledger.requests
+
+
+async def test_without_a_terminal_to_ask_on_nothing_is_closed(
+    cli: Run, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+
+    ran = await cli("trades", "close", *sandbox.trade_ids)
+
+    assert ran.status == 2
+    assert "add --yes" in ran.err
+    assert not sandbox.ledger.requests
+
+
+def test_ctrl_c_at_the_question_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupting:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            signal.raise_signal(signal.SIGINT)
+            return "y\n"
+
+    monkeypatch.setattr(sys, "stdin", Interrupting())
+    before = signal.getsignal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trades.confirmed(1)
+
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+async def test_a_dry_run_tells_what_would_be_closed_and_closes_nothing(
+    cli: Run, sandbox: Sandbox
+) -> None:
+    closing, one, two = sandbox.trade_ids
+    (pending,) = sandbox.pending_ids
+    await cli("trades", "close", closing, "--yes")
+
+    ran = await cli("trades", "close", one, 7, pending, closing, two, one, "--dry-run", "--json")
+
+    assert ran.status == 1
+    assert ran.data["would_close"] == [one, two]
+    assert {entry["trade_id"]: entry["reason"] for entry in ran.data["would_not_close"]} == {
+        7: "not among the open trades",
+        pending: "nothing bought yet; it can be cancelled",
+        closing: "already closing, or its state does not allow it",
+    }
+    assert closes(sandbox) == 1
+
+
+async def test_a_dry_run_in_which_all_would_be_closed_is_all_well(
+    cli: Run, sandbox: Sandbox
+) -> None:
+    ran = await cli("trades", "close", *sandbox.trade_ids, 8, "--dry-run")
+    good = await cli("trades", "close", *sandbox.trade_ids, "--dry-run")
+
+    assert ran.status == 1
+    assert "3 of 4 would be closed; nothing was sent" in ran.out
+    assert "no: not among the open trades" in ran.out
+    assert good.status == 0
+    assert closes(sandbox) == 0
+
+
+async def test_interrupted_it_tells_the_truth_so_far(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Sandbox(trades=4) as sandbox:
+        export(monkeypatch, sandbox)
+        ids = [str(trade_id) for trade_id in sandbox.trade_ids]
+        command = ["trades", "close", *ids, "--yes", "--json", "--rate-limit", "2"]
+        running = asyncio.create_task(run(command))
+        while closes(sandbox) < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+        captured = capsys.readouterr()
+        report = Ran(130, captured.out, captured.err).data
+        assert report["counts"] == {"accepted": 2, "not_sent": 2}
+        assert report["leftovers"] == list(sandbox.trade_ids[2:])
+        assert closes(sandbox) == 2
+        assert "closed 2 of 4" in captured.err

@@ -1,0 +1,62 @@
+"""The command as a process of its own: signals, exit status, standard streams."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+PROGRAM = "import sys; from threecommas_async.cli import main; sys.exit(main())"
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+@contextmanager
+def threecommas(*arguments: str, **environment: str) -> Generator[subprocess.Popen[str]]:
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def test_ctrl_c_in_the_middle_of_a_close_prints_a_report_and_nothing_else() -> None:
+    with threecommas("demo", "--trades", "150", "--json") as process:
+        assert process.stderr is not None
+        while "The market turns" not in process.stderr.readline():
+            pass
+        await asyncio.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+
+    report = json.loads(out)
+    assert process.returncode == 130
+    assert report["counts"]["not_sent"] >= 52
+    assert len(report["outcomes"]) == 150
+    assert report["ledger"]["agrees"] is True
+    assert "Traceback" not in err
+
+
+async def test_ctrl_c_is_how_a_sandbox_is_meant_to_end() -> None:
+    with threecommas("sandbox", "--trades", "1") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+
+    assert all(line.startswith("export THREECOMMAS_") for line in lines)
+    assert process.returncode == 0
+    assert "Traceback" not in err

@@ -1,0 +1,202 @@
+"""What goes to the screen, and what never does."""
+
+import asyncio
+import io
+import json
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from threecommas_async import CloseOutcome, CloseReport, CloseState, RequestNotSentError, SmartTrade
+from threecommas_async.cli.pace import WatchedLimiter
+from threecommas_async.cli.progress import ClosingProgress
+from threecommas_async.cli.render import report_table, table, trade_table, trades_table
+from threecommas_async.cli.screen import Screen, printable
+from threecommas_async.endpoint import Priority
+from threecommas_async.models.smart_trade import SmartTradeData, SmartTradeStatus, Step, TakeProfit
+
+ACCEPTED = CloseOutcome[SmartTrade](1, CloseState.ACCEPTED)
+NOT_SENT = CloseOutcome[SmartTrade](2, CloseState.NOT_SENT, error=RequestNotSentError("no slot"))
+
+
+class Terminal(io.StringIO):
+    """A screen with a person before it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(capsys: pytest.CaptureFixture[str], *parts: object) -> str:
+    Screen().result(None, *parts)  # type: ignore[arg-type]
+    return capsys.readouterr().out
+
+
+def control_characters(text: str) -> set[str]:
+    return {c for c in text if not c.isprintable() and c != "\n"}
+
+
+def test_a_program_gets_numbers_to_the_last_digit_and_times_in_iso(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trade = SmartTrade(
+        id=1,
+        status=SmartTradeStatus(basic_type="new_code"),
+        data=SmartTradeData(
+            commission=Decimal("0.10000000000000000000000000000000000000000001"),
+            created_at=datetime(2026, 11, 22, 12, 0, 0, 5000, UTC),
+        ),
+    )
+
+    Screen(as_json=True).result([trade], "for people")
+
+    (data,) = json.loads(capsys.readouterr().out)
+    assert data["data"]["commission"] == "0.10000000000000000000000000000000000000000001"
+    assert datetime.fromisoformat(data["data"]["created_at"]) == trade.data.created_at
+    assert data["status"]["basic_type"] == "new_code"
+
+
+def test_a_line_is_never_wrapped_so_that_it_can_be_pasted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "export KEY=" + "0123456789abcdef " * 30
+
+    assert shown(capsys, line) == f"{line}\n"
+
+
+def test_what_somebody_typed_at_3commas_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trade = SmartTrade(
+        id=1, status=SmartTradeStatus(), note="[bold]50 % off[/bold]\x1b[2J\x9b1;1H\a\r\nowned"
+    )
+
+    out = shown(capsys, trade_table(trade))
+
+    assert not control_characters(out)
+    assert "[bold]50 % off[/bold]" in out
+    assert printable("a\x1b\n") == "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_trade_with_nothing_but_id_and_status_can_be_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trade = SmartTrade(id=5, status=SmartTradeStatus(basic_type="created"))
+
+    out = shown(capsys, trades_table([trade], "one"), trade_table(trade))
+
+    words = out.split()
+    assert words.count("created") == 3  # the name of a column, and twice the status
+    assert not {"None", "at", "profit", "entry"} & set(words[words.index("SmartTrade") :])
+
+
+def test_the_steps_of_a_trade_and_why_it_failed_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trade = SmartTrade(
+        id=5,
+        status=SmartTradeStatus(basic_type="failed", title="Failed", error="no funds"),
+        take_profit=TakeProfit(steps=(Step(volume=Decimal(100)), Step(volume=Decimal("1E-8")))),
+        data=SmartTradeData(panic_sell_available=False),
+    )
+
+    out = shown(capsys, trade_table(trade))
+
+    assert "no funds" in out
+    assert "100 % at" in out
+    assert "0.00000001 % at" in out
+    assert "no" in out
+
+
+@pytest.mark.parametrize("forced", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE"])
+def test_a_log_gets_no_control_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, forced: str
+) -> None:
+    monkeypatch.setenv(forced, "1")
+
+    out = shown(capsys, report_table(CloseReport((ACCEPTED, NOT_SENT))), table("a", "b", rows=[]))
+
+    assert not control_characters(out)
+    assert "1 of 2 closing or closed, 1 not known to be" in out
+    assert "no slot" in out
+
+
+@pytest.mark.parametrize(("term", "live"), [("xterm", True), ("dumb", False)])
+def test_progress_is_drawn_in_place_only_where_it_can_be(
+    monkeypatch: pytest.MonkeyPatch, term: str, *, live: bool
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", term)
+
+    assert Screen().live is live
+
+
+@pytest.mark.looptime
+async def test_progress_tells_what_is_closed_and_what_waits_and_how_long() -> None:
+    limiter = WatchedLimiter(limit=2, window=60.0, penalty=300.0)
+    progress = ClosingProgress(limiter, 5)
+    assert str(progress) == "closed 0 of 5, 5 waiting for a slot, about 0 s left"
+
+    permits = [await limiter.acquire(Priority.CLOSE) for _ in range(2)]
+    assert "3 waiting for a slot, about 120 s left" in str(progress)
+    for permit in permits:
+        await limiter.release(permit, sent=True)
+    progress.saw(ACCEPTED)
+    progress.saw(NOT_SENT)
+    await asyncio.sleep(10)
+
+    assert str(progress) == ("closed 1 of 5, 1 not closed, 3 waiting for a slot, about 110 s left")
+
+
+@pytest.mark.looptime
+async def test_progress_tells_of_a_refusal_by_the_server() -> None:
+    limiter = WatchedLimiter(limit=100)
+    await limiter.block(300.0)
+
+    assert "refused by the server for 300 s more, about 300 s left" in str(
+        ClosingProgress(limiter, 5)
+    )
+
+
+@pytest.mark.looptime
+async def test_progress_of_nothing_to_do_has_nothing_left() -> None:
+    assert WatchedLimiter().seconds_until_sent(0) == 0.0
+    assert str(ClosingProgress(WatchedLimiter(), 0)) == "closed 0 of 0, 0 waiting for a slot"
+
+
+@pytest.mark.looptime
+async def test_away_from_a_terminal_progress_is_a_line_every_few_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = ClosingProgress(WatchedLimiter(), 2)
+
+    async with progress.shown(Screen()):
+        await asyncio.sleep(11)
+        progress.saw(ACCEPTED)
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [line.partition(",")[0] for line in captured.err.splitlines()] == [
+        "closed 0 of 2",
+        "closed 0 of 2",
+        "closed 1 of 2",
+    ]
+
+
+@pytest.mark.looptime
+async def test_on_a_terminal_progress_is_drawn_over_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    progress = ClosingProgress(WatchedLimiter(), 2)
+
+    async with progress.shown(Screen()):
+        await asyncio.sleep(0.35)
+        progress.saw(ACCEPTED)
+
+    drawn = terminal.getvalue()
+    assert "closed 0 of 2" in drawn
+    assert "closed 1 of 2" in drawn
+    assert "\x1b[" in drawn
