@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from attrs import evolve
 
 from .call import Trace
-from .closing import Target, close_one, interrupted, stops_everything
+from .closing import Target, close_one, interrupted, may_be_the_key, stops_everything
 from .confirming import settled_by_reading, watch
 from .errors import (
-    PermissionDeniedError,
     RequestNotSentError,
     ThreeCommasError,
 )
@@ -38,7 +37,7 @@ _log = logging.getLogger("threecommas_async")
 # What is in flight at the deadline gets so many seconds to be answered: an answer beats "unknown".
 _GRACE = 0.75
 # So many closes forbidden (403) and none accepted: the key lacks the permission.
-_FORBIDDEN_MEANS_THE_KEY = 3
+_FORBIDDEN_MEANS_THE_KEY = 5
 
 
 class CloseBatch(Generic[T]):
@@ -132,17 +131,11 @@ class CloseBatch(Generic[T]):
         return self._runner
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._began = loop.time()
-        timers: list[asyncio.TimerHandle] = []
-        if self._deadline is not None:
-            late = RequestNotSentError(
-                f"not sent before the deadline of {self._deadline:g} s; safe to close again"
-            )
-            at = self._began + self._deadline
-            timers = [loop.call_at(at, self._stop, late), loop.call_at(at + _GRACE, self._cut)]
+        self._began = asyncio.get_running_loop().time()
+        timers = self._set_deadline()
         try:
-            await self._close_all()
+            if self._stopped_by is None:
+                await self._close_all()
             if self._unconfirmed and self._stopped_by is None:
                 await self._confirm_all()
         finally:
@@ -151,6 +144,18 @@ class CloseBatch(Generic[T]):
             for entity_id in self._traces:
                 if entity_id not in self._known:
                     self._record(self._outcome_now(entity_id))
+
+    def _set_deadline(self) -> Sequence[asyncio.TimerHandle]:
+        if self._deadline is None:
+            return ()
+        late = RequestNotSentError(
+            f"not sent before the deadline of {self._deadline:g} s; safe to close again"
+        )
+        if not self._deadline:
+            self._stop(late)  # a timer would let everyone take a first step
+            return ()
+        loop, at = asyncio.get_running_loop(), self._began + self._deadline
+        return loop.call_at(at, self._stop, late), loop.call_at(at + _GRACE, self._cut)
 
     async def _close_all(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -164,7 +169,12 @@ class CloseBatch(Generic[T]):
         trace = self._traces[entity_id]
         try:
             outcome = await close_one(
-                self._target, entity_id, policy=self._policy, read=self._read, trace=trace
+                self._target,
+                entity_id,
+                policy=self._policy,
+                read=self._read,
+                trace=trace,
+                on_error=self._consider,
             )
         except Exception as defect:  # noqa: BLE001 - one close must not take its siblings with it
             _log.exception("closing trade %d failed in an unforeseen way", entity_id)
@@ -176,7 +186,8 @@ class CloseBatch(Generic[T]):
             self._unconfirmed[entity_id] = outcome
         else:
             self._record(outcome)
-        self._consider(outcome)
+        if outcome.ok:
+            self._forbidden = -len(self)  # the key can close: a 403 is about its trade
 
     async def _read(self, entity_id: int) -> T:
         if self._stopped_by is not None:
@@ -187,14 +198,10 @@ class CloseBatch(Generic[T]):
     def _is_closing(self, entity: T) -> bool:
         return self._target.phase(entity) is Phase.CLOSING
 
-    def _consider(self, outcome: CloseOutcome[T]) -> None:
-        """Stop everything where one outcome says that no other can pass."""
-        error = outcome.error
-        if outcome.ok:
-            self._forbidden = -len(self)  # the key can close: 403 is about the entity
-        elif isinstance(error, PermissionDeniedError):
-            self._forbidden += 1
-        if error and (stops_everything(error) or self._forbidden >= _FORBIDDEN_MEANS_THE_KEY):
+    def _consider(self, error: ThreeCommasError) -> None:
+        """Stop everything where what one close ended in says that no other can pass."""
+        self._forbidden += may_be_the_key(error)
+        if stops_everything(error) or self._forbidden >= _FORBIDDEN_MEANS_THE_KEY:
             self._stop(error)
 
     def _stop(self, reason: ThreeCommasError) -> None:
@@ -205,7 +212,7 @@ class CloseBatch(Generic[T]):
         for entity_id, task in self._tasks.items():
             trace = self._traces[entity_id]
             trace.final = True
-            if not trace.in_flight:
+            if not trace.in_flight and task is not asyncio.current_task():
                 task.cancel()
         if self._watcher is not None:
             self._watcher.cancel()

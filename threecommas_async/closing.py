@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .call import Trace
     from .retry import RetryPolicy
 
-__all__ = ["Target", "close_one", "error_of", "interrupted", "stops_everything"]
+__all__ = ["Target", "close_one", "error_of", "interrupted", "may_be_the_key", "stops_everything"]
 
 T = TypeVar("T")
 
@@ -76,10 +76,22 @@ class Target(Protocol[T]):
 def stops_everything(error: ThreeCommasError | None) -> bool:
     """Tell whether an error concerns the key or the address, so that no other close can pass."""
     if isinstance(error, PermissionDeniedError):
-        # 403 means a missing permission or a state that forbids the action; no code tells which.
-        text = f"{error.error or ''} {error.error_description or ''}".casefold()
-        return any(word in text for word in ("permission", "scope", "api key", "api_key"))
+        return _mentions(error, "permission", "scope", "api key", "api_key")
     return isinstance(error, (AuthenticationError, IPBannedError, PlanLimitError))
+
+
+def may_be_the_key(error: ThreeCommasError) -> bool:
+    """Tell whether an error may concern the key, but may concern the entity as well.
+
+    403 means a missing permission or a state that forbids the action, and no code tells which. One
+    that speaks of the account is about the entity: another account may do.
+    """
+    return isinstance(error, PermissionDeniedError) and not _mentions(error, "account")
+
+
+def _mentions(error: APIStatusError, *words: str) -> bool:
+    text = f"{error.error or ''} {error.error_description or ''}".casefold()
+    return any(word in text for word in words)
 
 
 async def close_one(
@@ -89,6 +101,7 @@ async def close_one(
     policy: RetryPolicy,
     read: Callable[[int], Awaitable[T]],
     trace: Trace,
+    on_error: Callable[[ThreeCommasError], None] = lambda _: None,
 ) -> CloseOutcome[T]:
     """Close one entity and return what became of it; API errors become part of the outcome.
 
@@ -98,9 +111,10 @@ async def close_one(
         policy: how often an ambiguous close may be made again, and the pauses.
         read: reads the entity when it is in question.
         trace: what has happened so far, for whoever cancels this.
+        on_error: called with what a close ended in, before anything is done about it.
     """
     began = asyncio.get_running_loop().time()
-    verdict = await _Close(target, entity_id, policy, read, trace).settle()
+    verdict = await _Close(target, entity_id, policy, read, trace, on_error).settle()
     return CloseOutcome(
         trade_id=entity_id,
         state=verdict.state,
@@ -127,6 +141,7 @@ class _Close(Generic[T]):
     policy: RetryPolicy
     read: Callable[[int], Awaitable[T]]
     trace: Trace
+    on_error: Callable[[ThreeCommasError], None]
 
     async def settle(self) -> _Verdict[T]:
         """POST, and after anything ambiguous read before anything else."""
@@ -137,6 +152,7 @@ class _Close(Generic[T]):
                 entity = await self.target.close(self.entity_id, self.trace)
             except ThreeCommasError as caught:
                 error = caught
+                self.on_error(error)
             else:
                 return self._by_status(entity, CloseState.ACCEPTED, CloseState.CLOSED)
             verdict = self._without_reading(error) or await self._look(error)

@@ -117,6 +117,8 @@ class Pipeline:
         deadline = options.get("deadline")
         if deadline is None:
             return await self._attempts(call, trace, None)
+        if not deadline:
+            raise _late(call, trace, deadline)  # not even the first step is in time
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(loop.time() + deadline) as limit:

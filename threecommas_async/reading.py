@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 # Up to so many, reading each by itself takes no more requests than looking through a list.
 _FEW = 2
+# Seconds a round waits for others to join: a page answers a hundred as soon as one.
+_GATHERING = 0.5
 
 
 async def read_many(target: Target[T], ids: Collection[int]) -> dict[int, T | ThreeCommasError]:
@@ -88,6 +90,7 @@ class SharedReader(Generic[T]):
         """
         while True:
             await self._any.wait()
+            await asyncio.sleep(_GATHERING)
             self._any.clear()
             asked, self._asked = self._asked, {}
             found = await read_many(self._target, asked)

@@ -1,0 +1,232 @@
+"""A 3Commas in memory, for tests of the client in virtual time: no sockets, no waiting.
+
+`Api` keeps trades, carries closes out, and keeps the books that a report is held against. What
+goes wrong is scripted per trade: a list of faults, one for each close POSTed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import looptime
+
+from threecommas_async import AsyncClient, RetryPolicy, SlidingWindowLimiter
+from threecommas_async.rate_limit import RateLimiter
+
+T = TypeVar("T")
+
+SEED_TRADE = Path(__file__).with_name("data") / "smart_trade.json"
+KEY = "test-key-0123456789"
+SECRET = "test-secret-abcdefghij"
+BASE_URL = "https://api.3commas.io/public/api"
+
+Fault = Callable[["Api", int], Awaitable[httpx.Response]]
+
+
+def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
+    """Like asyncio.run, on a clock that jumps to the next timer."""
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        return looptime.new_event_loop(start=0, _enabled=True)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
+
+
+def trade_json(trade_id: int, status: str, **data: object) -> dict[str, Any]:
+    """The seed's example with another id and status, flags to match, and `data` on top."""
+    trade: dict[str, Any] = json.loads(SEED_TRADE.read_text())
+    trade["id"] = trade_id
+    trade["status"] = {"type": status, "basic_type": status, "title": status.title()}
+    trade["data"]["panic_sell_available"] = status in {"waiting_targets", "pending_reduce_funds"}
+    trade["data"].update(data)
+    return trade
+
+
+def error(status: int, code: str = "record_invalid", text: str = "Invalid") -> httpx.Response:
+    return httpx.Response(status, json={"error": code, "error_description": text})
+
+
+class Api:
+    """Behind `httpx.MockTransport(api)`: answers, counts, and remembers what was carried out."""
+
+    def __init__(self, trade_ids: Iterable[int] = (), *, latency: float = 0.0) -> None:
+        self.status = dict.fromkeys(trade_ids, "waiting_targets")
+        self.data: dict[int, dict[str, object]] = defaultdict(dict)
+        self.faults: dict[int, list[Fault]] = defaultdict(list)
+        self.latency: Callable[[], float] = lambda: latency
+        self.close_delay = 2.0
+        self.failing: dict[int, str] = {}
+        self.on_read: Callable[[int], Awaitable[httpx.Response | None]] | None = None
+        self.on_list: Callable[[httpx.Request], httpx.Response | None] | None = None
+        self.requests: list[tuple[float, str, str]] = []
+        self.posts: Counter[int] = Counter()
+        self.accepted: dict[int, float] = {}
+        self.posted_after_acceptance: list[int] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append((asyncio.get_running_loop().time(), request.method, request.url.path))
+        await asyncio.sleep(self.latency())
+        parts = request.url.path.removeprefix("/public/api").strip("/").split("/")
+        match request.method, parts:
+            case "POST", ["v2", "smart_trades", trade_id, "close_by_market"]:
+                return await self._close(int(trade_id))
+            case "GET", ["v2", "smart_trades"]:
+                return self._list(request)
+            case "GET", ["v2", "smart_trades", trade_id]:
+                return await self._read(int(trade_id))
+            case "DELETE", ["v2", "smart_trades", trade_id]:
+                self.status[int(trade_id)] = "cancellation_pending"
+                return httpx.Response(200, json=self.trade(int(trade_id)))
+            case "GET", ["ver1", "validate"]:
+                return httpx.Response(200, json={"valid": True})
+            case other:
+                raise AssertionError(other)
+
+    def apply(self, trade_id: int) -> httpx.Response:
+        """Carry a close out, as the real one does it: once."""
+        if trade_id not in self.status:
+            return error(404, "Not found", "Smart Trade not found")
+        if self.trade(trade_id)["status"]["basic_type"] != "waiting_targets":
+            return error(422, text="Smart trade cannot be closed")
+        self.status[trade_id] = "panic_sell_pending"
+        self.accepted[trade_id] = asyncio.get_running_loop().time()
+        return httpx.Response(201, json=self.trade(trade_id))
+
+    def trade(self, trade_id: int) -> dict[str, Any]:
+        accepted = self.accepted.get(trade_id)
+        now = asyncio.get_running_loop().time()
+        if accepted is not None and now >= accepted + self.close_delay:
+            self.status[trade_id] = "failed" if trade_id in self.failing else "panic_sold"
+        trade = trade_json(trade_id, self.status[trade_id], **self.data[trade_id])
+        if self.status[trade_id] == "failed":
+            trade["status"]["error"] = self.failing.get(trade_id, "no reason")
+        return trade
+
+    def count(self, method: str, ending: str = "") -> int:
+        return sum(1 for _, m, path in self.requests if m == method and path.endswith(ending))
+
+    async def _close(self, trade_id: int) -> httpx.Response:
+        self.posts[trade_id] += 1
+        if trade_id in self.accepted:
+            self.posted_after_acceptance.append(trade_id)
+        if self.faults[trade_id]:
+            return await self.faults[trade_id].pop(0)(self, trade_id)
+        return self.apply(trade_id)
+
+    async def _read(self, trade_id: int) -> httpx.Response:
+        if self.on_read and (answer := await self.on_read(trade_id)):
+            return answer
+        if trade_id not in self.status:
+            return error(400, "Not found", "Smart Trade not found")
+        return httpx.Response(200, json=self.trade(trade_id))
+
+    def _list(self, request: httpx.Request) -> httpx.Response:
+        if self.on_list and (answer := self.on_list(request)):
+            return answer
+        query = request.url.params
+        page, size = int(query.get("page", 1)), int(query.get("per_page", 10))
+        ids = sorted(self.status)
+        if query.get("order_by") == "updated_at":
+            ids.sort(key=lambda trade_id: self.accepted.get(trade_id, -1.0), reverse=True)
+        trades = [self.trade(trade_id) for trade_id in ids]
+        if query.get("status") == "active":
+            trades = [t for t in trades if not t["status"]["basic_type"].startswith(("panic_sold",))]
+        return httpx.Response(200, json=trades[(page - 1) * size : page * size])
+
+
+# --- faults: before the close is carried out, and after it
+
+
+async def refused_connection(api: Api, trade_id: int) -> httpx.Response:
+    raise httpx.ConnectError("connection refused")
+
+
+async def reset_before(api: Api, trade_id: int) -> httpx.Response:
+    raise httpx.ReadError("connection reset")
+
+
+async def unavailable_before(api: Api, trade_id: int) -> httpx.Response:
+    return httpx.Response(503, text="<html>down</html>")
+
+
+async def silence_before(api: Api, trade_id: int) -> httpx.Response:
+    await asyncio.sleep(30)
+    raise httpx.ReadTimeout("")
+
+
+async def silence_after(api: Api, trade_id: int) -> httpx.Response:
+    api.apply(trade_id)
+    await asyncio.sleep(30)
+    raise httpx.ReadTimeout("")
+
+
+async def reset_after(api: Api, trade_id: int) -> httpx.Response:
+    api.apply(trade_id)
+    raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+
+async def bad_gateway_after(api: Api, trade_id: int) -> httpx.Response:
+    api.apply(trade_id)
+    return httpx.Response(502, html="<html><h1>Bad Gateway</h1></html>")
+
+
+async def gateway_timeout_after(api: Api, trade_id: int) -> httpx.Response:
+    api.apply(trade_id)
+    return httpx.Response(504)
+
+
+async def garbage_after(api: Api, trade_id: int) -> httpx.Response:
+    api.apply(trade_id)
+    return httpx.Response(201, text="<<<")
+
+
+async def wrong_type_after(api: Api, trade_id: int) -> httpx.Response:
+    api.apply(trade_id)
+    return httpx.Response(201, json=["ok"])
+
+
+BEFORE = (refused_connection, reset_before, unavailable_before, silence_before)
+AFTER = (
+    silence_after,
+    reset_after,
+    bad_gateway_after,
+    gateway_timeout_after,
+    garbage_after,
+    wrong_type_after,
+)
+
+
+def answering(response: Callable[[], httpx.Response]) -> Fault:
+    """A fault that answers with this and carries nothing out."""
+
+    async def fault(api: Api, trade_id: int) -> httpx.Response:
+        return response()
+
+    return fault
+
+
+def client_of(
+    api: Callable[[httpx.Request], Awaitable[httpx.Response]],
+    *,
+    limiter: RateLimiter | None = None,
+    max_connections: int = 20,
+    retry: RetryPolicy | None = None,
+    **settings: Any,
+) -> AsyncClient:
+    """A client that talks to an `Api`, without a limit that would be noticed unless given."""
+    return AsyncClient(
+        KEY,
+        secret=SECRET,
+        transport=httpx.MockTransport(api),  # type: ignore[arg-type] # it takes coroutines too
+        rate_limiter=limiter or SlidingWindowLimiter(limit=1_000_000),
+        max_connections=max_connections,
+        retry=retry or RetryPolicy(),
+        **settings,
+    )

@@ -1,0 +1,141 @@
+"""The client itself: its settings, its connections, whose they are."""
+
+import copy
+import pickle
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import BASE_URL, KEY, SECRET, Api, client_of
+from threecommas_async import AsyncClient, ConfigurationError, JsonForm, SlidingWindowLimiter
+from threecommas_async.transport import ConnectionSlots, environment_proxy
+
+
+async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:
+    with pytest.raises(ConfigurationError, match="exactly one"):
+        AsyncClient(KEY)
+    with pytest.raises(ConfigurationError, match="exactly one"):
+        AsyncClient(KEY, secret=SECRET, private_key="-----BEGIN")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"base_url": "http://api.3commas.io/public/api"},
+        {"base_url": "ftp://127.0.0.1"},
+        {"mode": "demo"},
+        {"max_connections": 0},
+        {"max_connections": True},
+        {"transport": httpx.MockTransport(Api()), "http_client": httpx.AsyncClient()},  # type: ignore[arg-type]
+    ],
+)
+async def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        AsyncClient(KEY, secret=SECRET, **settings)
+
+
+@pytest.mark.parametrize("foreign", [object(), httpx.Client(), "httpx"])
+async def test_a_client_of_another_library_is_a_type_error(foreign: Any) -> None:
+    with pytest.raises(TypeError, match="must be an httpx.AsyncClient"):
+        AsyncClient(KEY, secret=SECRET, http_client=foreign)
+
+
+async def test_a_borrowed_client_is_used_as_it_is_and_never_closed() -> None:
+    api, hooked = Api([7]), list[str]()
+
+    async def hook(request: httpx.Request) -> None:
+        hooked.append(request.url.path)
+
+    borrowed = httpx.AsyncClient(
+        transport=httpx.MockTransport(api),  # type: ignore[arg-type]
+        headers={"X-Mine": "1"},
+        event_hooks={"request": [hook]},
+        follow_redirects=True,
+    )
+    async with AsyncClient(KEY, secret=SECRET, http_client=borrowed) as client:
+        await client.smart_trades.get(7)
+    assert hooked == ["/public/api/v2/smart_trades/7"]
+    assert not borrowed.is_closed
+    await borrowed.aclose()
+
+
+async def test_an_owned_client_closes_its_transport() -> None:
+    closed = []
+
+    class Transport(httpx.AsyncBaseTransport):
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    async with AsyncClient(KEY, secret=SECRET, transport=Transport()):
+        pass
+    assert closed == [True]
+
+
+async def test_the_json_form_of_the_signature_can_be_chosen() -> None:
+    seen: list[str] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["Signature"])
+        return httpx.Response(200, json=[])
+
+    from threecommas_async.endpoint import Endpoint, Safety
+
+    endpoint = Endpoint("POST", "/ver1/users/change_mode", list[str], Safety.UNSAFE)
+    for form in (None, JsonForm.QUESTION_MARK, JsonForm.CONCATENATED):
+        async with client_of(handler, json_form=form) as client:
+            await client.request(endpoint, json={"mode": "paper"})
+    assert seen[0] == seen[1] != seen[2]
+
+
+async def test_a_client_shows_and_gives_away_no_key() -> None:
+    async with AsyncClient(KEY, secret=SECRET) as client:
+        assert repr(client) == f"<AsyncClient {BASE_URL}>"
+        with pytest.raises(TypeError):
+            pickle.dumps(client)
+        with pytest.raises(TypeError):
+            copy.deepcopy(client)
+
+
+async def test_each_client_has_a_limiter_of_its_own_unless_one_is_shared() -> None:
+    limiter = SlidingWindowLimiter()
+    async with client_of(Api([1]), limiter=limiter) as client:
+        await client.smart_trades.get(1)
+    await limiter.block(5)
+    async with AsyncClient(
+        KEY,
+        secret=SECRET,
+        transport=httpx.MockTransport(Api([1])),  # type: ignore[arg-type]
+        rate_limiter=None,
+    ) as client:
+        await client.smart_trades.get(1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "proxy"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": "http://proxy.example:3128"}, "http://proxy.example:3128"),
+        ({"ALL_PROXY": "proxy.example:3128"}, "http://proxy.example:3128"),
+        ({"HTTP_PROXY": "http://proxy.example:3128"}, None),
+        ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "api.3commas.io"}, None),
+    ],
+)
+async def test_the_proxy_of_the_environment_is_used(
+    variables: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert environment_proxy(httpx.URL(BASE_URL)) == proxy
+
+
+async def test_connections_are_closed_with_the_transport() -> None:
+    slots = ConnectionSlots(tls=False)
+    await slots.aclose()
+    client = httpx.AsyncClient(transport=slots)
+    with pytest.raises(httpx.ConnectError):
+        await client.get("http://127.0.0.1:1/")
+    await client.aclose()

@@ -1,0 +1,442 @@
+"""The one way out: attempts, blocks, deadlines, what goes over the wire."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import httpx
+import pytest
+
+from tests.support import Api, client_of, error, trade_json
+from threecommas_async import (
+    AuthenticationError,
+    InvalidRequestError,
+    IPBannedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PlanLimitError,
+    RateLimitError,
+    RequestNotSentError,
+    ResponseDecodeError,
+    RetryPolicy,
+    ServerError,
+    SlidingWindowLimiter,
+    SmartTrade,
+)
+from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.hooks import AttemptEnded, Blocked, Event
+from threecommas_async.resources.smart_trades import CANCEL, GET
+from threecommas_async.retry import Fate
+
+pytestmark = pytest.mark.looptime
+
+Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def scripted(*answers: httpx.Response | Exception) -> tuple[list[httpx.Request], Handler]:
+    """A server that gives these answers in turn, the last one for ever."""
+    seen: list[httpx.Request] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        answer = answers[min(len(seen), len(answers) - 1)]
+        seen.append(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return seen, handler
+
+
+def trade(status: int = 200) -> httpx.Response:
+    return httpx.Response(status, json=trade_json(7, "waiting_targets"))
+
+
+# --- what is sent
+
+
+async def test_path_query_and_headers_go_out_as_given() -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    since = datetime(2026, 1, 5, 9, 30, 0, 123456, tzinfo=UTC)
+    async with client_of(handler, mode="paper") as client:
+        await client.smart_trades.list_page(
+            2, pair="USDT_1INCH-USD", from_=since, extra_headers={"X-Trace": "abc"}
+        )
+    request = seen[0]
+    assert request.url.raw_path == (
+        b"/public/api/v2/smart_trades?from=2026-01-05T09%3A30%3A00.123Z"
+        b"&pair=USDT_1INCH-USD&page=2&per_page=100"
+    )
+    assert request.headers["Forced-Mode"] == "paper"
+    assert request.headers["X-Trace"] == "abc"
+    assert request.headers["User-Agent"].startswith("python-httpx") is False
+
+
+async def test_query_values_are_written_as_the_api_writes_them() -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    endpoint = Endpoint("GET", "/ver1/things", list[str], Safety.SAFE)
+    async with client_of(handler) as client:
+        await client.request(
+            endpoint, query={"a": True, "b": False, "c": Decimal("1E-7"), "d": None, "e": "ä ?&"}
+        )
+    assert seen[0].url.query == b"a=true&b=false&c=1E-7&e=%C3%A4%20%3F%26"
+
+
+async def test_a_json_body_is_sent_compact_and_a_text_in_the_path_is_quoted() -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    endpoint = Endpoint("POST", "/ver1/trades/{uuid}", list[str], Safety.UNSAFE)
+    async with client_of(handler) as client:
+        await client.request(
+            endpoint, path={"uuid": "a/../b"}, json={"price": Decimal("0.10"), "note": "ä"}
+        )
+    assert seen[0].url.raw_path == b"/public/api/ver1/trades/a%2F..%2Fb"
+    assert seen[0].content == '{"price":"0.10","note":"ä"}'.encode()
+    assert seen[0].headers["Content-Type"] == "application/json"
+
+
+async def test_query_and_json_body_together_are_refused_for_they_cannot_be_signed() -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    endpoint = Endpoint("POST", "/ver1/things", list[str], Safety.UNSAFE)
+    async with client_of(handler) as client:
+        with pytest.raises(InvalidRequestError):
+            await client.request(endpoint, query={"a": 1}, json={})
+    assert seen == []
+
+
+async def test_unsigned_endpoints_carry_neither_key_nor_signature() -> None:
+    seen, handler = scripted(httpx.Response(200, json=["USDT_BTC"]))
+    endpoint = Endpoint("GET", "/ver1/pairs", list[str], Safety.SAFE, signed=False)
+    async with client_of(handler) as client:
+        assert (await client.request(endpoint)).data == ["USDT_BTC"]
+    assert not {"apikey", "signature"} & seen[0].headers.keys()
+
+
+async def test_redirects_are_not_followed_and_leave_an_unsafe_call_unknown() -> None:
+    seen, handler = scripted(httpx.Response(302, headers={"Location": "https://evil.example/"}))
+    async with client_of(handler) as client:
+        with pytest.raises(Exception, match="302") as caught:
+            await client.request(CANCEL, path={"trade_id": 7})
+    assert getattr(caught.value, "may_have_taken_effect", None) is True
+    assert len(seen) == 1
+
+
+async def test_the_whole_answer_is_there_for_fields_that_the_classes_do_not_know() -> None:
+    _, handler = scripted(
+        httpx.Response(
+            203,
+            json=trade_json(7, "from_the_future") | {"novelty": 1},
+            headers={"X-Request-Id": "r-1"},
+        )
+    )
+    async with client_of(handler) as client:
+        response = await client.request(GET, path={"trade_id": 7})
+    assert response.data.id == 7
+    assert response.data.status.code == "from_the_future"
+    assert (response.status_code, response.request_id) == (203, "r-1")
+    assert b'"novelty":1' in response.content.replace(b" ", b"")
+
+
+# --- attempts
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ConnectTimeout("slow"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut"),
+        httpx.Response(500, json={"error": "unknown_error"}),
+        httpx.Response(504),
+    ],
+)
+async def test_a_read_is_repeated_whatever_went_wrong(failure: httpx.Response | Exception) -> None:
+    seen, handler = scripted(failure, failure, trade())
+    async with client_of(handler) as client:
+        assert (await client.smart_trades.get(7)).id == 7
+    assert len(seen) == 3
+    assert 0.75 <= now() <= 1.5  # half a second and a second, less the jitter
+
+
+async def test_a_read_is_given_up_after_the_attempts_of_the_policy() -> None:
+    seen, handler = scripted(httpx.ReadTimeout("slow"))
+    async with client_of(handler, retry=RetryPolicy(attempts=2)) as client:
+        with pytest.raises(OutcomeUnknownError, match="only reads") as caught:
+            await client.smart_trades.get(7)
+    assert len(seen) == 2
+    assert caught.value.may_have_taken_effect is False
+
+
+@pytest.mark.parametrize(
+    "failure", [httpx.ReadTimeout(""), httpx.WriteError("cut"), RuntimeError("odd transport")]
+)
+async def test_a_change_that_may_have_left_is_not_repeated(failure: Exception) -> None:
+    seen, handler = scripted(failure)
+    async with client_of(handler) as client:
+        with pytest.raises(OutcomeUnknownError, match="may have taken effect") as caught:
+            await client.smart_trades.cancel(7)
+    assert len(seen) == 1
+    assert caught.value.may_have_taken_effect is True
+    assert type(caught.value.__cause__) is type(failure)
+
+
+async def test_a_change_that_the_server_failed_on_is_not_repeated() -> None:
+    seen, handler = scripted(httpx.Response(500, json={"error": "unknown_error"}))
+    async with client_of(handler) as client:
+        with pytest.raises(ServerError, match="unknown_error") as caught:
+            await client.smart_trades.cancel(7)
+    assert len(seen) == 1
+    assert caught.value.may_have_taken_effect is True
+
+
+async def test_a_change_that_never_left_is_repeated_and_then_told_to_be_safe() -> None:
+    seen, handler = scripted(httpx.ConnectError("refused"))
+    async with client_of(handler) as client:
+        with pytest.raises(RequestNotSentError, match="nothing has happened") as caught:
+            await client.smart_trades.cancel(7)
+    assert len(seen) == 5
+    assert caught.value.available_in is None
+
+
+async def test_a_request_that_never_left_burns_no_slot() -> None:
+    seen, handler = scripted(httpx.ConnectError("refused"), httpx.ConnectError("refused"), trade())
+    async with client_of(handler, limiter=SlidingWindowLimiter(1, 60.0)) as client:
+        await client.smart_trades.get(7)
+    assert len(seen) == 3
+    assert now() < 60.0
+
+
+async def test_a_refusal_is_not_repeated() -> None:
+    seen, handler = scripted(error(401, "signature_invalid", "Provided signature is invalid"))
+    async with client_of(handler) as client:
+        with pytest.raises(AuthenticationError, match="Provided signature is invalid"):
+            await client.users.validate()
+    assert len(seen) == 1
+
+
+async def test_not_found_is_recognised_with_status_400() -> None:
+    _, handler = scripted(error(400, "Not found", "Smart Trade not found"))
+    async with client_of(handler) as client:
+        with pytest.raises(NotFoundError, match="Smart Trade not found"):
+            await client.smart_trades.get(7)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"id": "seven"}', b"[]", b'{"id": 7}'])
+async def test_a_2xx_that_cannot_be_understood_happened_and_is_not_repeated(body: bytes) -> None:
+    seen, handler = scripted(httpx.Response(201, content=body))
+    async with client_of(handler) as client:
+        with pytest.raises(ResponseDecodeError, match="carried it out") as caught:
+            await client.smart_trades.cancel(7)
+    assert len(seen) == 1
+    assert caught.value.body == body.decode()
+    assert caught.value.status_code == 201
+    assert caught.value.may_have_taken_effect is True
+
+
+# --- blocks
+
+
+def refused_rate(after: str = "60") -> httpx.Response:
+    return httpx.Response(429, text="slow down", headers={"Retry-After": after})
+
+
+async def test_after_a_429_nothing_leaves_any_task_until_the_block_is_over() -> None:
+    times: list[float] = []
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        times.append(now())
+        await asyncio.sleep(1)
+        return refused_rate() if len(times) <= 2 else trade()
+
+    async with client_of(handler, max_connections=2) as client:
+        await asyncio.gather(*(client.smart_trades.get(i) for i in range(1, 9)))
+    assert times[:2] == [0, 0]
+    assert len(times) == 10
+    assert min(times[2:]) == 61.0
+
+
+async def test_a_429_that_names_no_time_is_waited_out_as_documented() -> None:
+    seen, handler = scripted(httpx.Response(429, text="Too many"), trade())
+    async with client_of(handler) as client:
+        await client.smart_trades.get(7)
+    assert (len(seen), now()) == (2, 300.0)
+
+
+async def test_a_429_of_an_endpoint_with_a_limit_of_its_own_has_the_penalty_of_that_limit() -> None:
+    seen, handler = scripted(httpx.Response(429), httpx.Response(200, json=[]))
+    async with client_of(handler) as client:
+        await client.smart_trades.list_page()
+    assert (len(seen), now()) == (2, 10.0)
+
+
+async def test_a_429_is_waited_out_for_a_change_too_for_it_was_not_carried_out() -> None:
+    seen, handler = scripted(refused_rate(), trade())
+    async with client_of(handler) as client:
+        await client.smart_trades.cancel(7)
+    assert (len(seen), now()) == (2, 60.0)
+
+
+async def test_429s_without_end_are_given_up_after_three_waits() -> None:
+    seen, handler = scripted(refused_rate())
+    async with client_of(handler) as client:
+        with pytest.raises(RateLimitError) as caught:
+            await client.smart_trades.get(7)
+    assert len(seen) == 4
+    assert caught.value.retry_at is not None
+
+
+async def test_a_block_longer_than_the_deadline_is_told_as_the_429_that_it_is() -> None:
+    seen, handler = scripted(refused_rate())
+    async with client_of(handler) as client:
+        with pytest.raises(RateLimitError):
+            await client.smart_trades.get(7, deadline=30)
+    assert (len(seen), now()) == (1, 0.0)
+
+
+async def test_a_refused_plan_is_no_wait() -> None:
+    seen, handler = scripted(
+        httpx.Response(429, json={"error": "plan", "error_description": "Upgrade your plan"}),
+        trade(),
+    )
+    async with client_of(handler) as client:
+        with pytest.raises(PlanLimitError, match="waiting does not help"):
+            await client.smart_trades.get(7)
+        await client.smart_trades.get(7)
+    assert (len(seen), now()) == (2, 0.0)
+
+
+async def test_a_ban_is_told_at_once_and_holds_everyone_else() -> None:
+    seen, handler = scripted(httpx.Response(418, headers={"Retry-After": "600"}), trade())
+    async with client_of(handler) as client:
+        with pytest.raises(IPBannedError, match="until") as caught:
+            await client.smart_trades.get(7)
+        assert caught.value.retry_at is not None
+        with pytest.raises(RequestNotSentError):
+            await client.smart_trades.get(8, deadline=599)
+        await client.smart_trades.get(9)
+    assert (len(seen), now()) == (2, 600.0)
+
+
+async def test_clients_that_share_a_limiter_share_its_blocks() -> None:
+    limiter = SlidingWindowLimiter()
+    _, refusing = scripted(refused_rate("50"), trade())
+    _, willing = scripted(trade())
+    async with client_of(refusing, limiter=limiter) as one, client_of(willing, limiter=limiter) as two:
+        first = asyncio.create_task(one.smart_trades.get(7))
+        await asyncio.sleep(0.1)
+        await two.smart_trades.get(8)
+        assert now() == 50.0
+        await first
+
+
+# --- deadlines and cancellation
+
+
+async def test_a_call_not_answered_by_its_deadline_is_unknown_if_it_changes_something() -> None:
+    async with client_of(Api([7], latency=60.0)) as client:
+        with pytest.raises(OutcomeUnknownError, match="deadline of 5 s"):
+            await client.smart_trades.cancel(7, deadline=5)
+    assert now() == 5.0
+
+
+async def test_a_call_still_waiting_for_a_connection_at_its_deadline_was_not_sent() -> None:
+    api = Api([7, 8], latency=60.0)
+    async with client_of(api, max_connections=1) as client:
+        first = asyncio.create_task(client.smart_trades.get(8))
+        await asyncio.sleep(1)
+        with pytest.raises(RequestNotSentError, match="safe to call again"):
+            await client.smart_trades.cancel(7, deadline=5)
+        await first
+    assert api.count("DELETE") == 0
+
+
+async def test_a_cancelled_call_gives_its_place_to_the_next() -> None:
+    api = Api([7, 8, 9], latency=60.0)
+    async with client_of(api, max_connections=1) as client:
+        under_way = asyncio.create_task(client.smart_trades.get(7))
+        waiting = asyncio.create_task(client.smart_trades.get(8))
+        last = asyncio.create_task(client.smart_trades.get(9))
+        await asyncio.sleep(1)
+        waiting.cancel()
+        under_way.cancel()
+        await last
+    assert now() == 61.0
+    assert [path for _, _, path in api.requests] == [
+        "/public/api/v2/smart_trades/7",
+        "/public/api/v2/smart_trades/9",
+    ]
+
+
+async def test_a_place_given_to_a_task_cancelled_in_the_same_moment_goes_to_the_next() -> None:
+    api = Api([7, 8, 9], latency=60.0)
+    async with client_of(api, max_connections=1) as client:
+        under_way = asyncio.create_task(client.smart_trades.get(7))
+        doomed = asyncio.create_task(client.smart_trades.get(8))
+        under_way.add_done_callback(lambda _: doomed.cancel())
+        last = asyncio.create_task(client.smart_trades.get(9))
+        await asyncio.wait({under_way, doomed, last})
+    assert doomed.cancelled()
+    assert last.result().id == 9
+
+
+async def test_a_closed_client_sends_nothing() -> None:
+    seen, handler = scripted(trade())
+    client = client_of(handler)
+    await client.aclose()
+    with pytest.raises(RequestNotSentError, match="closed"):
+        await client.smart_trades.get(7)
+    assert seen == []
+
+
+# --- watching
+
+
+async def test_hooks_see_every_attempt_and_every_block() -> None:
+    events: list[Event] = []
+    _, handler = scripted(httpx.ReadTimeout(""), refused_rate("60"), trade())
+    async with client_of(handler, hooks=[events.append]) as client:
+        await client.smart_trades.get(7)
+    fates = [e.fate for e in events if isinstance(e, AttemptEnded)]
+    assert fates == [Fate.UNKNOWN, Fate.REJECTED, Fate.DONE]
+    assert [e for e in events if isinstance(e, Blocked)] == [Blocked(status_code=429, seconds=60.0)]
+    last = events[-1]
+    assert isinstance(last, AttemptEnded)
+    assert (last.method, last.path) == ("GET", "/public/api/v2/smart_trades/7")
+    assert (last.attempt, last.status_code, last.error) == (3, 200, None)
+    assert last.waited == 60.0
+
+
+async def test_hooks_tell_what_never_left_and_what_could_not_be_understood() -> None:
+    events: list[Event] = []
+    answers = httpx.ConnectError("refused"), httpx.Response(200, text="<")
+    _, handler = scripted(*answers)
+    async with client_of(handler, hooks=[events.append]) as client:
+        with pytest.raises(ResponseDecodeError):
+            await client.smart_trades.get(7)
+    assert [e.fate for e in events if isinstance(e, AttemptEnded)] == [Fate.NOT_SENT, Fate.DONE]
+
+
+async def test_a_broken_hook_stops_nothing_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_: Event) -> None:
+        raise ValueError("my hook")
+
+    _, handler = scripted(trade())
+    async with client_of(handler, hooks=[broken]) as client:
+        assert isinstance(await client.smart_trades.get(7), SmartTrade)
+    assert "my hook" in caplog.text
+
+
+async def test_a_block_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    _, handler = scripted(refused_rate("60"), trade())
+    async with client_of(handler) as client:
+        await client.smart_trades.get(7)
+    warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "nothing is sent for 60 s" in warnings[0]
