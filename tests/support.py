@@ -45,6 +45,7 @@ def trade_json(trade_id: int, status: str, **data: object) -> dict[str, Any]:
     trade["id"] = trade_id
     trade["status"] = {"type": status, "basic_type": status, "title": status.title()}
     trade["data"]["panic_sell_available"] = status in {"waiting_targets", "pending_reduce_funds"}
+    trade["data"]["cancel_available"] = status in {"waiting_targets", "waiting_position"}
     trade["data"].update(data)
     return trade
 
@@ -60,12 +61,14 @@ class Api:
         self.status = dict.fromkeys(trade_ids, "waiting_targets")
         self.data: dict[int, dict[str, object]] = defaultdict(dict)
         self.faults: dict[int, list[Fault]] = defaultdict(list)
+        self.cancel_faults: dict[int, list[Fault]] = defaultdict(list)
         self.latency: Callable[[], float] = lambda: latency
         self.close_delay = 2.0
         self.failing: dict[int, str] = {}
         self.on_read: Callable[[int], Awaitable[httpx.Response | None]] | None = None
         self.on_list: Callable[[httpx.Request], httpx.Response | None] | None = None
         self.requests: list[tuple[float, str, str]] = []
+        self.listed: list[dict[str, str]] = []
         self.posts: Counter[int] = Counter()
         self.accepted: dict[int, float] = {}
         self.posted_after_acceptance: list[int] = []
@@ -82,8 +85,7 @@ class Api:
             case "GET", ["v2", "smart_trades", trade_id]:
                 return await self._read(int(trade_id))
             case "DELETE", ["v2", "smart_trades", trade_id]:
-                self.status[int(trade_id)] = "cancellation_pending"
-                return httpx.Response(200, json=self.trade(int(trade_id)))
+                return await self._cancel(int(trade_id))
             case "GET", ["ver1", "validate"]:
                 return httpx.Response(200, json={"valid": True})
             case other:
@@ -120,6 +122,12 @@ class Api:
             return await self.faults[trade_id].pop(0)(self, trade_id)
         return self.apply(trade_id)
 
+    async def _cancel(self, trade_id: int) -> httpx.Response:
+        if self.cancel_faults[trade_id]:
+            return await self.cancel_faults[trade_id].pop(0)(self, trade_id)
+        self.status[trade_id] = "cancellation_pending"
+        return httpx.Response(200, json=self.trade(trade_id))
+
     async def _read(self, trade_id: int) -> httpx.Response:
         if self.on_read and (answer := await self.on_read(trade_id)):
             return answer
@@ -131,14 +139,23 @@ class Api:
         if self.on_list and (answer := self.on_list(request)):
             return answer
         query = request.url.params
+        self.listed.append(dict(query))
         page, size = int(query.get("page", 1)), int(query.get("per_page", 10))
         ids = sorted(self.status)
         if query.get("order_by") == "updated_at":
             ids.sort(key=lambda trade_id: self.accepted.get(trade_id, -1.0), reverse=True)
         trades = [self.trade(trade_id) for trade_id in ids]
         if query.get("status") == "active":
-            trades = [t for t in trades if not t["status"]["basic_type"].startswith(("panic_sold",))]
+            over = {"panic_sold", "failed", "cancelled"}
+            trades = [trade for trade in trades if trade["status"]["basic_type"] not in over]
+        for name in ("pair", "account_id"):
+            if name in query:
+                trades = [trade for trade in trades if str(_filtered(trade, name)) == query[name]]
         return httpx.Response(200, json=trades[(page - 1) * size : page * size])
+
+
+def _filtered(trade: dict[str, Any], name: str) -> object:
+    return trade["account"]["id"] if name == "account_id" else trade[name]
 
 
 # --- faults: before the close is carried out, and after it

@@ -109,6 +109,15 @@ class _HoldsKey:
         raise TypeError(msg)
 
 
+class _Hidden(_HoldsKey):
+    """A text that whoever looks at its holder does not see."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
 class HmacSigner(_HoldsKey):
     """HMAC-SHA256, hexadecimal: for system-generated keys.
 
@@ -173,7 +182,7 @@ class SigningAuth(_HoldsKey, httpx.Auth):
     requires_request_body = True
 
     def __init__(self, api_key: str, signer: Signer) -> None:
-        self._api_key = _credential(api_key, "api_key")
+        self._api_key = _Hidden(_credential(api_key, "api_key"))
         self._signer = signer
 
     async def async_auth_flow(
@@ -186,13 +195,13 @@ class SigningAuth(_HoldsKey, httpx.Auth):
             json=request.headers.get("content-type", "").startswith("application/json"),
             json_form=self._signer.json_form,
         )
-        request.headers["Apikey"] = self._api_key
+        request.headers["Apikey"] = self._api_key.text
         request.headers["Signature"] = await self._signer.sign(payload)
         yield request
 
     def redact(self, text: str, request: httpx.Request) -> str:
         """Return `text` without the key and the signature that a server may have echoed."""
-        for secret in (self._api_key, request.headers.get("Signature")):
+        for secret in (self._api_key.text, request.headers.get("Signature")):
             if secret:
                 text = text.replace(secret, _BLOT)
         return text

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from attrs import evolve
 
 from .call import Trace
-from .closing import Target, close_one, interrupted, may_be_the_key, stops_everything
+from .closing import Target, close_one, interrupted, keep_doubts, may_be_the_key, stops_everything
 from .confirming import settled_by_reading, watch
 from .errors import (
     RequestNotSentError,
@@ -24,7 +24,7 @@ from .outcomes import CloseOutcome, CloseReport
 from .reading import SharedReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
     from .retry import RetryPolicy
 
@@ -48,6 +48,7 @@ class CloseBatch(Generic[T]):
     * ``report = await batch`` ends with the whole report.
     * ``async for outcome in batch`` gives each outcome as it becomes known; leaving the loop early
       stops the batch.
+    * ``asyncio.ensure_future(batch)`` makes a task of it (`create_task` takes coroutines only).
     * ``batch.report`` is the truth so far, at any moment, also after a cancellation: what was in
       flight is UNKNOWN, what had not begun is NOT_SENT.
     """
@@ -74,6 +75,7 @@ class CloseBatch(Generic[T]):
         self._watcher: asyncio.Task[None] | None = None
         self._known: dict[int, CloseOutcome[T]] = {}
         self._unconfirmed: dict[int, CloseOutcome[T]] = {}
+        self._in_order: list[CloseOutcome[T]] = []
         self._news = asyncio.Event()
         self._stopped_by: ThreeCommasError | None = None
         self._forbidden = 0
@@ -85,16 +87,15 @@ class CloseBatch(Generic[T]):
     def __await__(self) -> Generator[Any, None, CloseReport[T]]:
         return self._finish().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[CloseOutcome[T]]:
+    async def __aiter__(self) -> AsyncGenerator[CloseOutcome[T], None]:
         """Yield each outcome as it becomes known."""
         runner, given = self._start(), 0
         try:
             while True:
-                known = tuple(self._known.values())
-                for outcome in known[given:]:
-                    yield outcome
-                given = len(known)
-                if runner.done() and given == len(self._known):
+                while given < len(self._in_order):
+                    yield self._in_order[given]
+                    given += 1
+                if runner.done():
                     break
                 self._news.clear()
                 await self._news.wait()
@@ -178,11 +179,11 @@ class CloseBatch(Generic[T]):
             )
         except Exception as defect:  # noqa: BLE001 - one close must not take its siblings with it
             _log.exception("closing trade %d failed in an unforeseen way", entity_id)
-            outcome = interrupted(entity_id, trace, None, 0.0)
+            outcome = interrupted(self._target, entity_id, trace, None, 0.0)
             if outcome.error is not None:
                 outcome.error.__cause__ = defect
         outcome = evolve(outcome, elapsed=self._elapsed())
-        if self._confirm and outcome.trade is not None and self._is_closing(outcome.trade):
+        if self._confirm and outcome.ok and not self._is_over(outcome.trade):
             self._unconfirmed[entity_id] = outcome
         else:
             self._record(outcome)
@@ -195,8 +196,8 @@ class CloseBatch(Generic[T]):
             raise RequestNotSentError(msg)
         return await self._reader.read(entity_id)
 
-    def _is_closing(self, entity: T) -> bool:
-        return self._target.phase(entity) is Phase.CLOSING
+    def _is_over(self, entity: T | None) -> bool:
+        return entity is not None and self._target.phase(entity) is Phase.CLOSED
 
     def _consider(self, error: ThreeCommasError) -> None:
         """Stop everything where what one close ended in says that no other can pass."""
@@ -250,7 +251,9 @@ class CloseBatch(Generic[T]):
         _raise_defect(self._watcher)
 
     def _record(self, outcome: CloseOutcome[T]) -> None:
+        keep_doubts(self._target, outcome)
         self._known[outcome.trade_id] = outcome
+        self._in_order.append(outcome)
         self._news.set()
         if self._on_outcome is None:
             return
@@ -264,7 +267,13 @@ class CloseBatch(Generic[T]):
         known = self._known.get(entity_id) or self._unconfirmed.get(entity_id)
         if known is not None:
             return known
-        return interrupted(entity_id, self._traces[entity_id], self._stopped_by, self._elapsed())
+        return interrupted(
+            self._target,
+            entity_id,
+            self._traces[entity_id],
+            self._stopped_by,
+            self._elapsed(),
+        )
 
     def _elapsed(self) -> float:
         return 0.0 if self._runner is None else self._runner.get_loop().time() - self._began

@@ -122,6 +122,9 @@ def _query_text(value: QueryValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
+        if value.tzinfo is None:
+            msg = f"{value} has no time zone, so it is not clear when that is; nothing was sent"
+            raise InvalidRequestError(msg)
         moment = value.astimezone(UTC)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
     return str(value)

@@ -11,6 +11,7 @@ from .config import DEFAULT_BASE_URL, check_base_url, check_mode, read_env
 from .errors import ConfigurationError
 from .pipeline import Pipeline
 from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
+from .resources.deals import Deals
 from .resources.smart_trades import SmartTrades
 from .resources.users import Users
 from .retry import RetryPolicy
@@ -122,12 +123,13 @@ class AsyncClient:
             limiter=_limiter(rate_limiter),
             gate=Gate(max_connections),
             retry=retry,
-            timeout=httpx.Timeout(timeout),
+            timeout=_timeout(timeout),
             headers=headers,
             hooks=hooks,
         )
         self.base_url: Final = str(url)
         self.smart_trades: Final = SmartTrades(self._pipeline)
+        self.deals: Final = Deals(self._pipeline)
         self.users: Final = Users(self._pipeline)
 
     @classmethod
@@ -144,6 +146,9 @@ class AsyncClient:
         if "secret" in settings or "private_key" in settings:
             found.pop("secret", None)
             found.pop("private_key", None)
+        elif ("secret" in found) == ("private_key" in found):
+            msg = "set exactly one of THREECOMMAS_API_SECRET and THREECOMMAS_PRIVATE_KEY"
+            raise ConfigurationError(msg)
         api_key = found.pop("api_key")
         return cls(api_key, **cast("ClientSettings", {**found, **settings}))
 
@@ -210,6 +215,15 @@ def _signer(
         return HmacSigner(secret, json_form=json_form or JsonForm.QUESTION_MARK)
     assert private_key is not None  # noqa: S101 - the check above
     return RsaSigner(private_key, json_form=json_form or JsonForm.CONCATENATED)
+
+
+def _timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
+    if isinstance(timeout, httpx.Timeout):
+        return timeout
+    if isinstance(timeout, bool) or not timeout > 0:
+        msg = f"timeout must be a positive number of seconds, not {timeout!r}"
+        raise ConfigurationError(msg)
+    return httpx.Timeout(timeout)
 
 
 def _limiter(given: RateLimiter | _DefaultLimiter | None) -> RateLimiter:

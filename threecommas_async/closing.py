@@ -36,13 +36,24 @@ if TYPE_CHECKING:
     from .call import Trace
     from .retry import RetryPolicy
 
-__all__ = ["Target", "close_one", "error_of", "interrupted", "may_be_the_key", "stops_everything"]
+__all__ = [
+    "Target",
+    "close_one",
+    "error_of",
+    "interrupted",
+    "keep_doubts",
+    "may_be_the_key",
+    "stops_everything",
+]
 
 T = TypeVar("T")
 
 
 class Target(Protocol[T]):
     """What closing needs to know of a kind of entity."""
+
+    doubts: set[int]
+    """Ids whose last close was left UNKNOWN: they are read before they are closed again."""
 
     async def close(self, entity_id: int, trace: Trace) -> T:
         """POST the close and return the entity as answered."""
@@ -94,7 +105,7 @@ def _mentions(error: APIStatusError, *words: str) -> bool:
     return any(word in text for word in words)
 
 
-async def close_one(
+async def close_one(  # noqa: PLR0913 - the parts of one close, by name
     target: Target[T],
     entity_id: int,
     *,
@@ -146,6 +157,11 @@ class _Close(Generic[T]):
     async def settle(self) -> _Verdict[T]:
         """POST, and after anything ambiguous read before anything else."""
         posts = 0
+        if self.entity_id in self.target.doubts:
+            self.trace.unknown = True
+            verdict = await self._look(_left_in_doubt(self.entity_id))
+            if not verdict.again:
+                return verdict
         while True:
             posts += 1
             try:
@@ -208,6 +224,20 @@ class _Close(Generic[T]):
         return _Verdict(closed if phase is Phase.CLOSED else closing, entity, None)
 
 
+def _left_in_doubt(entity_id: int) -> ThreeCommasError:
+    return OutcomeUnknownError(
+        f"trade {entity_id}: an earlier close was left in doubt, and no read could settle it"
+    )
+
+
+def keep_doubts(target: Target[T], outcome: CloseOutcome[T]) -> None:
+    """Remember an id that is left UNKNOWN, forget one of which more is known."""
+    if outcome.state is CloseState.UNKNOWN:
+        target.doubts.add(outcome.trade_id)
+    else:
+        target.doubts.discard(outcome.trade_id)
+
+
 def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
     """Return the error to raise for a single close that is not known to be closing or closed."""
     error = outcome.error
@@ -222,13 +252,17 @@ def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
 
 
 def interrupted(
-    entity_id: int, trace: Trace, reason: ThreeCommasError | None, elapsed: float
+    target: Target[T],
+    entity_id: int,
+    trace: Trace,
+    reason: ThreeCommasError | None,
+    elapsed: float,
 ) -> CloseOutcome[Never]:
     """Return the outcome of a close that was cut short, as far as its trace tells.
 
     `reason` is why, None for a cancellation.
     """
-    if trace.in_flight or trace.unknown:
+    if trace.in_flight or trace.unknown or entity_id in target.doubts:
         state = CloseState.UNKNOWN
         error: ThreeCommasError = OutcomeUnknownError(
             f"trade {entity_id}: the close had left and was not answered; "

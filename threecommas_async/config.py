@@ -11,7 +11,14 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULT_BASE_URL", "EnvironmentSettings", "check_base_url", "check_mode", "read_env"]
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "EnvironmentSettings",
+    "check_base_url",
+    "check_mode",
+    "is_loopback",
+    "read_env",
+]
 
 DEFAULT_BASE_URL: Final = "https://api.3commas.io/public/api"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -63,13 +70,14 @@ def check_base_url(url: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         msg = "base_url must have neither user, password, query nor fragment"
         raise ConfigurationError(msg)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
         msg = f"base_url must be https:// for {parts.hostname}: plain http shows the key"
         raise ConfigurationError(msg)
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by its name or address alone."""
     if host in _LOOPBACK:
         return True
     # All of 127.0.0.0/8 is loopback, given as an address; a name could resolve to anything.

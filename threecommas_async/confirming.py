@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import CloseFailedError, NotFoundError, OutcomeUnknownError, ThreeCommasError
+from attrs import evolve
+
+from .closing import stops_everything
+from .errors import (
+    CloseFailedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RequestNotSentError,
+    ThreeCommasError,
+)
 from .lifecycle import Phase
 from .outcomes import CloseOutcome, CloseState
 from .reading import read_many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .closing import Target
 
-__all__ = ["settled_by_reading", "watch"]
+__all__ = ["settled_by_reading", "wait_closed", "watch"]
 
 T = TypeVar("T")
 
@@ -82,4 +91,43 @@ def settled_by_reading(
 def _changed(
     before: CloseOutcome[T], state: CloseState, trade: T | None, error: ThreeCommasError | None
 ) -> CloseOutcome[T]:
-    return CloseOutcome(before.trade_id, state, trade, error, before.attempts, before.elapsed)
+    return evolve(before, state=state, trade=trade, error=error)
+
+
+async def wait_closed(
+    target: Target[T], ids: Sequence[int], timeout: float | None
+) -> tuple[CloseOutcome[T], ...]:
+    """Read until each entity is closed or failed, or the time is up; close nothing."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    outcomes = {entity_id: _unread(entity_id) for entity_id in ids}
+
+    def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
+        if isinstance(result, ThreeCommasError):
+            outcome = evolve(outcomes[entity_id], error=result)
+        else:
+            outcome = _standing(target, entity_id, result)
+        settled = settled_by_reading(target, outcome, result, 0)
+        outcomes[entity_id] = evolve(settled or outcome, elapsed=loop.time() - began)
+        return settled is not None or stops_everything(outcome.error)
+
+    try:
+        async with asyncio.timeout(timeout):
+            await watch(target, ids, seen, pause=0.0)
+    except TimeoutError:
+        pass  # the outcomes tell how far it came
+    return tuple(outcomes.values())
+
+
+def _unread(entity_id: int) -> CloseOutcome[Any]:
+    error = OutcomeUnknownError(f"trade {entity_id}: it could not be read in time")
+    return CloseOutcome(entity_id, CloseState.UNKNOWN, None, error)
+
+
+def _standing(target: Target[T], entity_id: int, entity: T) -> CloseOutcome[T]:
+    """Return the outcome of an entity that nobody here has closed and that is not over."""
+    phase = target.phase(entity)
+    if phase is Phase.CLOSING:
+        return CloseOutcome(entity_id, CloseState.ACCEPTED, entity)
+    error = RequestNotSentError(f"trade {entity_id}: still {phase.value}, and no close was sent")
+    return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, error)

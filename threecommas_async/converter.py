@@ -254,6 +254,7 @@ def _make_converter() -> Converter:
     converter = Converter(detailed_validation=False)
     register: Any = converter.register_structure_hook_factory  # its overloads know no plain `type`
     register(attrs.has, _class_hook)
+    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     register(_is_list, _list_hook)
     register(_LEAVES.__contains__, _leaf_hook)
     converter.register_unstructure_hook(Decimal, str)

@@ -40,6 +40,8 @@ class Permission(Enum):
     NONE = "NONE"
     SMART_TRADES_READ = "SMART_TRADES_READ"
     SMART_TRADES_WRITE = "SMART_TRADES_WRITE"
+    BOTS_READ = "BOTS_READ"
+    BOTS_WRITE = "BOTS_WRITE"
 
 
 @frozen

@@ -122,11 +122,18 @@ class ResponseDecodeError(ThreeCommasError):
         path: str,
         body: str,
         request_id: str | None = None,
+        may_have_taken_effect: bool = True,
     ) -> None:
-        super().__init__(
-            f"{method} {path}: answered {status_code}, so the server carried it out, "
-            f"but the body cannot be understood ({reason}); do not repeat it, read the entity"
+        advice = (
+            "; the server carried it out: do not repeat it, read the entity"
+            if may_have_taken_effect
+            else "; it only reads, so nothing has changed"
         )
+        super().__init__(
+            f"{method} {path}: answered {status_code}, "
+            f"but the body cannot be understood ({reason}){advice}"
+        )
+        self.may_have_taken_effect = may_have_taken_effect
         self.reason = reason
         self.status_code = status_code
         self.method = method
@@ -191,7 +198,7 @@ class APIStatusError(ThreeCommasError):
 
     def _message(self) -> str:
         text = f"{self.method} {self.path}: {self.status_code}"
-        text += f" {self.error}" if self.error else " without an error text"
+        text += f" {self.error or _plain_text(self.body) or 'without an error text'}"
         if self.error_description:
             text += f": {self.error_description}"
         for name, messages in self.error_attributes.items():
@@ -199,7 +206,7 @@ class APIStatusError(ThreeCommasError):
         if self.request_id:
             text += f" [request {self.request_id}]"
         advice = self._advice()
-        return f"{text}. {advice}" if advice else text
+        return f"{text.rstrip('.')}. {advice}" if advice else text
 
     def _advice(self) -> str:
         if self.may_have_taken_effect:
@@ -365,6 +372,18 @@ def _parse_body(body: str) -> tuple[str | None, str | None, dict[str, tuple[str,
         _text(fields.get("error_description")),
         _attributes(fields.get("error_attributes")),
     )
+
+
+def _plain_text(body: str) -> str:
+    """Return the beginning of a body that is written for people; HTML and JSON are not."""
+    text = " ".join(body.split())
+    if text.startswith("<"):
+        return ""
+    try:
+        json.loads(text)
+    except ValueError:
+        return text[:200]
+    return ""
 
 
 def _text(value: object) -> str | None:

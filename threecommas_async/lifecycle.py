@@ -11,12 +11,21 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .models.codes import DealStatusCode as DealCode
 from .models.codes import SmartTradeStatusCode as Code
 
 if TYPE_CHECKING:
+    from .models.deal import Deal
     from .models.smart_trade import SmartTrade
 
-__all__ = ["Phase", "smart_trade_is_closable", "smart_trade_phase"]
+__all__ = [
+    "Phase",
+    "deal_is_closable",
+    "deal_phase",
+    "smart_trade_is_cancellable",
+    "smart_trade_is_closable",
+    "smart_trade_phase",
+]
 
 
 class Phase(Enum):
@@ -35,7 +44,7 @@ class Phase(Enum):
     """A code nobody knows, and nothing in it to go by."""
 
 
-_PHASES: dict[str, Phase] = {
+_SMART_TRADE_PHASES: dict[str, Phase] = {
     Code.CREATED: Phase.NOT_ENTERED,
     Code.WAITING_POSITION: Phase.NOT_ENTERED,
     Code.WAITING_TARGETS: Phase.OPEN,
@@ -52,6 +61,26 @@ _PHASES: dict[str, Phase] = {
     Code.FAILED: Phase.FAILED,
 }
 
+_DEAL_PHASES: dict[str, Phase] = {
+    DealCode.BASE_ORDER_PLACED: Phase.NOT_ENTERED,
+    DealCode.BOUGHT: Phase.OPEN,
+    # Its take-profit order is on the exchange, or its closing condition is met: open until filled.
+    DealCode.TTP_ORDER_PLACED: Phase.OPEN,
+    DealCode.CLOSE_STRATEGY_ACTIVATED: Phase.OPEN,
+    DealCode.PANIC_SELL_PENDING: Phase.CLOSING,
+    DealCode.PANIC_SELL_ORDER_PLACED: Phase.CLOSING,
+    DealCode.CANCEL_PENDING: Phase.CLOSING,
+    DealCode.STOP_LOSS_PENDING: Phase.CLOSING,
+    DealCode.STOP_LOSS_ORDER_PLACED: Phase.CLOSING,
+    DealCode.COMPLETED: Phase.CLOSED,
+    DealCode.STOP_LOSS_FINISHED: Phase.CLOSED,
+    DealCode.PANIC_SOLD: Phase.CLOSED,
+    DealCode.CANCELLED: Phase.CLOSED,
+    DealCode.LIQUIDATED: Phase.CLOSED,
+    DealCode.SETTLED: Phase.CLOSED,
+    DealCode.FAILED: Phase.FAILED,
+}
+
 _CLOSED_WORDS = ("finished", "finish", "closed", "sold", "completed", "cancelled", "liquidated")
 _CLOSING_WORDS = ("pending", "in_progress", "order_placed")
 
@@ -59,7 +88,7 @@ _CLOSING_WORDS = ("pending", "in_progress", "order_placed")
 def smart_trade_phase(trade: SmartTrade) -> Phase:
     """Return where a smart trade stands."""
     code = str(trade.status.code)
-    known = _PHASES.get(code)
+    known = _SMART_TRADE_PHASES.get(code)
     if known is not None:
         return known
     if trade.data.panic_sell_available:
@@ -72,6 +101,25 @@ def smart_trade_is_closable(trade: SmartTrade) -> bool:
     if smart_trade_phase(trade) is not Phase.OPEN:
         return False
     return trade.data.panic_sell_available is not False
+
+
+def smart_trade_is_cancellable(trade: SmartTrade) -> bool:
+    """Tell whether a smart trade has no position yet and can be cancelled now."""
+    not_entered = smart_trade_phase(trade) is Phase.NOT_ENTERED
+    return not_entered and trade.data.cancel_available is True
+
+
+def deal_phase(deal: Deal) -> Phase:
+    """Return where a deal stands."""
+    known = _DEAL_PHASES.get(deal.status)
+    if known is not None:
+        return known
+    return Phase.OPEN if deal.panic_sellable else _phase_by_wording(deal.status)
+
+
+def deal_is_closable(deal: Deal) -> bool:
+    """Tell whether a deal is open and can be closed at market now."""
+    return deal_phase(deal) is Phase.OPEN and deal.panic_sellable is not False
 
 
 def _phase_by_wording(code: str) -> Phase:

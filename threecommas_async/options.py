@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping
 from typing import TypedDict, cast
 
 from .errors import InvalidRequestError
 
-__all__ = ["CallOptions", "check_id", "check_ids", "check_options", "check_seconds"]
+__all__ = [
+    "CallOptions",
+    "check_callback",
+    "check_id",
+    "check_ids",
+    "check_options",
+    "check_seconds",
+]
 
 _MAX_ID = 2**63 - 1
 
@@ -76,3 +84,10 @@ def check_ids(values: object, name: str = "trade_ids") -> list[int]:
         raise InvalidRequestError(msg)
     ids = cast("Iterable[object]", values)
     return list(dict.fromkeys(check_id(value, f"each of {name}") for value in ids))
+
+
+def check_callback(callback: object) -> None:
+    """Check a callback that is called and not awaited, or raise `InvalidRequestError`."""
+    if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
+        msg = "on_outcome must be a plain function, not a coroutine function; nothing was sent"
+        raise InvalidRequestError(msg)

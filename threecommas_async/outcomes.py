@@ -71,9 +71,16 @@ class CloseOutcome(Generic[T_co]):
 
 @frozen
 class CloseReport(Generic[T_co]):
-    """One outcome for every id handed in, in the order they were handed in (duplicates once)."""
+    """One outcome for every id handed in, in the order they were handed in (duplicates once).
+
+    Attributes:
+        outcomes: the outcomes.
+        unlisted: `close_all` only: why the last listing, which is to show that nothing closable is
+            left, could not be made. Then there may be trades that no outcome speaks of.
+    """
 
     outcomes: tuple[CloseOutcome[T_co], ...]
+    unlisted: ThreeCommasError | None = None
     _by_id: Mapping[int, CloseOutcome[T_co]] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -96,7 +103,7 @@ class CloseReport(Generic[T_co]):
     @property
     def ok(self) -> bool:
         """True when every trade is known to be closing or closed."""
-        return all(outcome.ok for outcome in self.outcomes)
+        return self.unlisted is None and all(outcome.ok for outcome in self.outcomes)
 
     @property
     def counts(self) -> Mapping[CloseState, int]:
@@ -116,8 +123,11 @@ class CloseReport(Generic[T_co]):
                 that names the trade and its state.
         """
         errors = [_noted(outcome) for outcome in self.outcomes if not outcome.ok]
+        msg = f"{len(errors)} of {len(self)} not known to be closing or closed"
+        if self.unlisted is not None:
+            errors.append(self.unlisted)
+            msg += ", and it is not known whether others are open"
         if errors:
-            msg = f"{len(errors)} of {len(self)} not known to be closing or closed"
             raise ExceptionGroup(msg, errors)
 
 

@@ -242,10 +242,15 @@ class Pipeline:
             retry_at=block.retry_at if block else None,
         )
         if block and not isinstance(error, PlanLimitError):
-            _log.warning("%s; nothing is sent for %.0f s", error, block.seconds)
-            await self._limiter.block(block.seconds)
-            emit(self._hooks, Blocked(status_code=status_code, seconds=block.seconds))
+            await self._block(error, block.seconds)
         return error
+
+    async def _block(self, error: APIStatusError, seconds: float) -> None:
+        # Those in flight are refused too: one warning for all that tells nothing longer.
+        if seconds > self._limiter.blocked_for() + 1.0:
+            _log.warning("nothing is sent for %.0f s: %s", seconds, error)
+        await self._limiter.block(seconds)
+        emit(self._hooks, Blocked(status_code=error.status_code, seconds=seconds))
 
     def _read_block(self, call: Call[T], answer: httpx.Response, body: str) -> Block | None:
         if answer.status_code not in {418, 429}:
@@ -270,6 +275,7 @@ class Pipeline:
                 path=call.path,
                 body=self._auth.redact(answer.text, answer.request),
                 request_id=answer.headers.get("x-request-id"),
+                may_have_taken_effect=call.endpoint.safety is Safety.UNSAFE,
             )
         return Response(data, answer.status_code, answer.headers, answer.content)
 

@@ -168,7 +168,8 @@ class NoLimit(_Cooldown):
         """Wait until no block is in force."""
         loop = asyncio.get_running_loop()
         while blocked := self.blocked_for():
-            _refuse_if_late(loop.time() + blocked, deadline, loop.time())
+            now = loop.time()
+            _refuse_if_late(now + blocked, deadline, now, blocked=blocked)
             await asyncio.sleep(blocked)
         return Permit()
 
@@ -236,7 +237,8 @@ class SlidingWindowLimiter(_Cooldown):
             return _take(windows)
         if deadline is not None:
             now = loop.time()
-            _refuse_if_late(self._available_at(priority, windows, now), deadline, now)
+            at = self._available_at(priority, windows, now)
+            _refuse_if_late(at, deadline, now, blocked=self.blocked_for())
         place = self._line.join(priority, windows)
         self._serve()
         try:
@@ -247,7 +249,8 @@ class SlidingWindowLimiter(_Cooldown):
         except TimeoutError:
             self._abandon(place)
             now = loop.time()
-            raise _refusal(self._available_at(priority, windows, now) - now) from None
+            at = self._available_at(priority, windows, now)
+            raise _refusal(at - now, blocked=self.blocked_for()) from None
         except asyncio.CancelledError:
             self._abandon(place)
             raise
@@ -369,17 +372,19 @@ def _take(windows: _Windows) -> Permit:
     return Permit(windows)
 
 
-def _refuse_if_late(available_at: float, deadline: float | None, now: float) -> None:
-    if deadline is not None and available_at > deadline:
-        raise _refusal(available_at - now)
+def _refuse_if_late(at: float, deadline: float | None, now: float, *, blocked: float) -> None:
+    if deadline is not None and at > deadline:
+        raise _refusal(at - now, blocked=blocked)
 
 
-def _refusal(available_in: float) -> RequestNotSentError:
+def _refusal(available_in: float, *, blocked: float) -> RequestNotSentError:
     available_in = max(0.0, available_in)
-    msg = (
-        "not sent: the rate limit has no slot before the deadline, "
-        f"the next one comes free in {available_in:.1f} s at the earliest"
+    why = (
+        f"the server has refused everything (429 or 418) for another {blocked:.0f} s"
+        if blocked
+        else "the rate limit has no slot before the deadline"
     )
+    msg = f"not sent: {why}; the next slot comes free in {available_in:.1f} s at the earliest"
     return RequestNotSentError(msg, available_in=available_in)
 
 

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from .config import is_loopback
 from .waiting import Line
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
 
 def environment_proxy(url: httpx.URL) -> str | None:
     """Return the proxy that the environment names for a URL, as httpx does for its own clients."""
+    if is_loopback(url.host):
+        return None
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(url.host):

@@ -36,7 +36,9 @@ def signed_right(request: Received) -> bool:
     return request.headers["apikey"] == KEY and request.headers["signature"] == expected
 
 
-def client_of(server: WireServer, limiter: RateLimiter | None = None, **settings: int) -> AsyncClient:
+def client_of(
+    server: WireServer, limiter: RateLimiter | None = None, **settings: int
+) -> AsyncClient:
     return AsyncClient(
         KEY,
         secret=SECRET,
@@ -90,7 +92,9 @@ async def test_90_closes_beside_a_busy_reader_never_breach_a_window_and_end_in_t
     # No timing is asserted beyond what the limit itself dictates: four windows for 90 closes.
     assert took >= 4 * window
     posts = [request for request in server.received if request.method == "POST"]
-    between = [r for r in server.received if posts[0].at < r.at < posts[-1].at and r.method == "GET"]
+    between = [
+        r for r in server.received if posts[0].at < r.at < posts[-1].at and r.method == "GET"
+    ]
     assert len(between) <= limit  # reads only before the closes were in line
 
 
@@ -191,7 +195,9 @@ async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection() -> N
         await asyncio.gather(*map(cancelled_soon, range(1, 301)))
         await asyncio.sleep(0.02)
         assert server.open_connections <= 4
-        trades = await asyncio.gather(*(client.smart_trades.close_by_market(i) for i in range(1, 51)))
+        trades = await asyncio.gather(
+            *(client.smart_trades.close_by_market(i) for i in range(1, 51))
+        )
         assert len(trades) == 50
         assert server.peak_connections <= 8  # a dropped connection and its heir may overlap
 
@@ -201,7 +207,17 @@ async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_
     chooser = random.Random(11)
     done: set[int] = set()
     repeated: list[int] = []
-    kinds = ["reset", "503", "silence", "html", "empty", "truncated", "garbage", "type", "reset after"]
+    kinds = [
+        "reset",
+        "503",
+        "silence",
+        "html",
+        "empty",
+        "truncated",
+        "garbage",
+        "type",
+        "reset after",
+    ]
     faults = {
         i: chooser.choices(kinds, k=chooser.randint(1, 2)) for i in ids if chooser.random() < 0.35
     }
@@ -243,7 +259,9 @@ async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_
             return answer(200, json.dumps(read(trade_id_of(request))).encode())
         query = dict(part.split("=") for part in request.target.split("?")[1].split("&"))
         page, size = int(query["page"]), int(query["per_page"])
-        return answer(200, json.dumps([read(i) for i in ids[(page - 1) * size : page * size]]).encode())
+        return answer(
+            200, json.dumps([read(i) for i in ids[(page - 1) * size : page * size]]).encode()
+        )
 
     async with WireServer(handler) as server, client_of(server) as client:
         report = await client.smart_trades.close_many(ids, confirm=True)

@@ -48,8 +48,12 @@ Handler = Callable[[Received, Connection], Awaitable[bytes | None]]
 
 
 def answer(status: int, body: bytes = b"", content_type: str = "application/json") -> bytes:
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    lines = (
+        f"HTTP/1.1 {status} X",
+        f"Content-Type: {content_type}",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 @define
@@ -57,12 +61,12 @@ class WireServer:
     """Serves a handler that returns raw bytes, or None to leave the connection as it made it."""
 
     handler: Handler
-    received: list[Received] = field(factory=list)
+    received: list[Received] = field(factory=list[Received])
     connections: int = 0
     open_connections: int = 0
     peak_connections: int = 0
     _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(factory=set)
+    _writers: set[asyncio.StreamWriter] = field(factory=set[asyncio.StreamWriter])
 
     @property
     def base_url(self) -> str:

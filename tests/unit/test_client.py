@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import BASE_URL, KEY, SECRET, Api, client_of
 from threecommas_async import AsyncClient, ConfigurationError, JsonForm, SlidingWindowLimiter
+from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.transport import ConnectionSlots, environment_proxy
 
 
@@ -27,7 +28,7 @@ async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:
         {"mode": "demo"},
         {"max_connections": 0},
         {"max_connections": True},
-        {"transport": httpx.MockTransport(Api()), "http_client": httpx.AsyncClient()},  # type: ignore[arg-type]
+        {"transport": httpx.MockTransport(Api()), "http_client": httpx.AsyncClient()},
     ],
 )
 async def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
@@ -37,7 +38,7 @@ async def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -
 
 @pytest.mark.parametrize("foreign", [object(), httpx.Client(), "httpx"])
 async def test_a_client_of_another_library_is_a_type_error(foreign: Any) -> None:
-    with pytest.raises(TypeError, match="must be an httpx.AsyncClient"):
+    with pytest.raises(TypeError, match=r"must be an httpx\.AsyncClient"):
         AsyncClient(KEY, secret=SECRET, http_client=foreign)
 
 
@@ -48,7 +49,7 @@ async def test_a_borrowed_client_is_used_as_it_is_and_never_closed() -> None:
         hooked.append(request.url.path)
 
     borrowed = httpx.AsyncClient(
-        transport=httpx.MockTransport(api),  # type: ignore[arg-type]
+        transport=httpx.MockTransport(api),
         headers={"X-Mine": "1"},
         event_hooks={"request": [hook]},
         follow_redirects=True,
@@ -61,7 +62,7 @@ async def test_a_borrowed_client_is_used_as_it_is_and_never_closed() -> None:
 
 
 async def test_an_owned_client_closes_its_transport() -> None:
-    closed = []
+    closed: list[bool] = []
 
     class Transport(httpx.AsyncBaseTransport):
         async def aclose(self) -> None:
@@ -78,8 +79,6 @@ async def test_the_json_form_of_the_signature_can_be_chosen() -> None:
     async def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request.headers["Signature"])
         return httpx.Response(200, json=[])
-
-    from threecommas_async.endpoint import Endpoint, Safety
 
     endpoint = Endpoint("POST", "/ver1/users/change_mode", list[str], Safety.UNSAFE)
     for form in (None, JsonForm.QUESTION_MARK, JsonForm.CONCATENATED):
@@ -105,7 +104,7 @@ async def test_each_client_has_a_limiter_of_its_own_unless_one_is_shared() -> No
     async with AsyncClient(
         KEY,
         secret=SECRET,
-        transport=httpx.MockTransport(Api([1])),  # type: ignore[arg-type]
+        transport=httpx.MockTransport(Api([1])),
         rate_limiter=None,
     ) as client:
         await client.smart_trades.get(1)

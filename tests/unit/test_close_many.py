@@ -47,6 +47,7 @@ from threecommas_async import (
     ThreeCommasError,
     UnprocessableEntityError,
 )
+from threecommas_async.pipeline import Pipeline
 
 pytestmark = pytest.mark.looptime
 
@@ -142,7 +143,11 @@ async def test_outcomes_are_handed_out_as_they_become_known() -> None:
     waits = iter([0.0, 30.0, 10.0])
     api.latency = lambda: next(waits)
     heard: list[tuple[float, int]] = []
-    await close_many(api, on_outcome=lambda o: heard.append((now(), o.trade_id)))
+
+    def hear(outcome: CloseOutcome[SmartTrade]) -> None:
+        heard.append((now(), outcome.trade_id))
+
+    await close_many(api, on_outcome=hear)
     assert heard == [(0.0, 1), (10.0, 3), (30.0, 2)]
 
 
@@ -195,7 +200,7 @@ async def test_leaving_the_loop_early_stops_the_batch() -> None:
         outcomes = batch.__aiter__()
         async for _ in outcomes:
             break
-        await outcomes.aclose()  # type: ignore[attr-defined] # what leaving the scope does
+        await outcomes.aclose()  # what leaving the scope does
         sent = len(api.requests)
         assert sent <= 10
         await asyncio.sleep(100)
@@ -225,9 +230,10 @@ async def test_a_batch_that_nobody_awaits_sends_nothing_and_says_so() -> None:
     api = Api([1, 2])
     async with client_of(api) as client:
         batch = client.smart_trades.close_many([1, 2])
+        assert len(batch) == 2
         with pytest.warns(RuntimeWarning, match="never awaited: nothing was sent"):
             del batch
-            gc.collect()
+    gc.collect()
     assert api.requests == []
 
 
@@ -419,7 +425,7 @@ async def test_reading_fails_for_those_it_fails_for() -> None:
         return httpx.Response(500) if trade_id == 2 else None
 
     api = Api([1, 2])
-    api.faults = {1: [reset_after], 2: [reset_after]}  # type: ignore[assignment]
+    api.faults = {1: [reset_after], 2: [reset_after]}
     api.on_read = some
     report = await close_many(api)
     assert states(report) == {1: CloseState.ACCEPTED, 2: CloseState.UNKNOWN}
@@ -429,8 +435,6 @@ async def test_reading_fails_for_those_it_fails_for() -> None:
 async def test_a_defect_in_one_close_is_told_as_unknown_and_spares_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from threecommas_async.pipeline import Pipeline
-
     real: Callable[..., Awaitable[Any]] = Pipeline.send
 
     async def sometimes(self: Pipeline, endpoint: Any, **call: Any) -> Any:
@@ -579,7 +583,11 @@ async def test_confirming_reports_failures_with_the_servers_text() -> None:
     api = Api(range(1, 11))
     api.failing = {3: "Insufficient balance"}
     heard: list[int] = []
-    report = await close_many(api, confirm=True, on_outcome=lambda o: heard.append(o.trade_id))
+
+    def hear(outcome: CloseOutcome[SmartTrade]) -> None:
+        heard.append(outcome.trade_id)
+
+    report = await close_many(api, confirm=True, on_outcome=hear)
     assert report.counts == {CloseState.CLOSED: 9, CloseState.FAILED: 1}
     failure = report[3].error
     assert isinstance(failure, CloseFailedError)

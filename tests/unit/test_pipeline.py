@@ -230,7 +230,7 @@ async def test_not_found_is_recognised_with_status_400() -> None:
 async def test_a_2xx_that_cannot_be_understood_happened_and_is_not_repeated(body: bytes) -> None:
     seen, handler = scripted(httpx.Response(201, content=body))
     async with client_of(handler) as client:
-        with pytest.raises(ResponseDecodeError, match="carried it out") as caught:
+        with pytest.raises(ResponseDecodeError, match="carried it out: do not repeat") as caught:
             await client.smart_trades.cancel(7)
     assert len(seen) == 1
     assert caught.value.body == body.decode()
@@ -326,7 +326,10 @@ async def test_clients_that_share_a_limiter_share_its_blocks() -> None:
     limiter = SlidingWindowLimiter()
     _, refusing = scripted(refused_rate("50"), trade())
     _, willing = scripted(trade())
-    async with client_of(refusing, limiter=limiter) as one, client_of(willing, limiter=limiter) as two:
+    async with (
+        client_of(refusing, limiter=limiter) as one,
+        client_of(willing, limiter=limiter) as two,
+    ):
         first = asyncio.create_task(one.smart_trades.get(7))
         await asyncio.sleep(0.1)
         await two.smart_trades.get(8)
@@ -439,4 +442,5 @@ async def test_a_block_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) 
         await client.smart_trades.get(7)
     warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
-    assert "nothing is sent for 60 s" in warnings[0]
+    assert "nothing is sent for 60 s: GET" in warnings[0]
+    assert "429 slow down. Nothing" in warnings[0]

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["OrderSide", "OrderType", "SmartTradeStatusCode", "SmartTradeType", "TradeStatusCode"]
+__all__ = [
+    "DealStatusCode",
+    "OrderSide",
+    "OrderType",
+    "SmartTradeStatusCode",
+    "SmartTradeType",
+    "TradeStatusCode",
+]
 
 
 class SmartTradeStatusCode(StrEnum):
@@ -82,3 +89,24 @@ class OrderType(StrEnum):
     MARKET = "market"
     LIMIT = "limit"
     CONDITIONAL = "conditional"
+
+
+class DealStatusCode(StrEnum):
+    """State of a deal. The last six are in no documented list, but in examples or met by bots."""
+
+    BOUGHT = "bought"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    BASE_ORDER_PLACED = "base_order_placed"
+    STOP_LOSS_FINISHED = "stop_loss_finished"
+    TTP_ORDER_PLACED = "ttp_order_placed"
+    PANIC_SOLD = "panic_sold"
+    FAILED = "failed"
+    LIQUIDATED = "liquidated"
+    SETTLED = "settled"
+    CLOSE_STRATEGY_ACTIVATED = "close_strategy_activated"
+    PANIC_SELL_PENDING = "panic_sell_pending"
+    PANIC_SELL_ORDER_PLACED = "panic_sell_order_placed"
+    CANCEL_PENDING = "cancel_pending"
+    STOP_LOSS_PENDING = "stop_loss_pending"
+    STOP_LOSS_ORDER_PLACED = "stop_loss_order_placed"

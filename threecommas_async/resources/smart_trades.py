@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ..batch import CloseBatch
-from ..call import Trace
-from ..closing import close_one, error_of, interrupted
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
-from ..lifecycle import smart_trade_is_closable, smart_trade_phase
+from ..lifecycle import (
+    smart_trade_is_cancellable,
+    smart_trade_is_closable,
+    smart_trade_phase,
+)
 from ..models.smart_trade import SmartTrade
-from ..options import CallOptions, check_id, check_ids, check_seconds
+from ..options import CallOptions, check_id, check_seconds
 from ..pagination import every_page
+from ..sweeping import Sweep
+from .closable import ClosableResource, join_filters, split_filters
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import datetime
     from typing import Unpack
 
-    from ..call import QueryValue
+    from ..call import Trace
+    from ..closing import Target
     from ..lifecycle import Phase
-    from ..outcomes import CloseOutcome
+    from ..outcomes import CloseOutcome, CloseReport
     from ..pipeline import Pipeline
 
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
@@ -54,6 +57,9 @@ LIST: Final = Endpoint(
 )
 
 
+_RECENT: Final[dict[str, Any]] = {"order_by": "updated_at", "order_direction": "DESC"}
+
+
 class SmartTradeFilters(CallOptions, total=False):
     """Filters and order of a list, with the options of a call.
 
@@ -78,85 +84,72 @@ class SmartTradeFilters(CallOptions, total=False):
     order_direction: Literal["ASC", "DESC"]
 
 
-class SmartTrades:
-    """`client.smart_trades`."""
+class SmartTrades(ClosableResource[SmartTrade]):
+    """`client.smart_trades`; `close_by_market`, `close_many`, `wait_until_closed` are inherited."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def _target(self, options: CallOptions) -> Target[SmartTrade]:
+        return _Target(self._pipeline, options, self._doubts)
 
-    async def close_by_market(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
-        """Close one smart trade at market price, exactly once.
-
-        Gather as many as you like: they are paced, and none starves for a connection. After
-        anything ambiguous the trade is read before the close is made again, so this returns as
-        soon as the trade is known to be closing or closed, whoever closed it.
-
-        Returns:
-            The trade as last seen, normally with status `panic_sell_pending`: closing goes on at
-            the exchange after this.
-
-        Raises:
-            InvalidRequestError: `trade_id` is not a positive int below 2^63.
-            RequestNotSentError: nothing was sent; `available_in` says when a slot comes free.
-            NotFoundError: there is no such trade.
-            CloseFailedError: the trade ended in failure.
-            OutcomeUnknownError: it may have happened; read the trade before closing it again.
-            APIStatusError: the server refused, see the subclasses.
-
-        Source: POST /v2/smart_trades/{id}/close_by_market.
-        """
-        check_id(trade_id)
-        check_seconds(deadline := options.get("deadline"), "deadline")
-        target, trace = _Target(self._pipeline, options), Trace()
-        closing = close_one(
-            target, trade_id, policy=self._pipeline.retry, read=target.read, trace=trace
-        )
-        outcome: CloseOutcome[SmartTrade]
-        try:
-            async with asyncio.timeout(deadline):
-                outcome = await closing
-        except TimeoutError:
-            outcome = interrupted(trade_id, trace, None, deadline or 0.0)
-        if outcome.ok and outcome.trade is not None:
-            return outcome.trade
-        raise error_of(outcome)
-
-    def close_many(
+    async def close_all(  # noqa: PLR0913 - filters, by name
         self,
-        trade_ids: Iterable[int],
         *,
+        account_id: int | None = None,
+        pair: str | None = None,
+        type: str | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        pending: Literal["leave", "cancel"] = "leave",
         confirm: bool = False,
+        dry_run: bool = False,
         on_outcome: Callable[[CloseOutcome[SmartTrade]], object] | None = None,
         **options: Unpack[CallOptions],
-    ) -> CloseBatch[SmartTrade]:
-        """Close many smart trades, each exactly once, and tell what became of every one.
+    ) -> CloseReport[SmartTrade]:
+        """Close every open smart trade that passes the filters.
+
+        Lists all pages, closes what can be closed, and lists again until a fresh listing shows
+        nothing closable.
 
         Args:
-            trade_ids: the trades; duplicates are closed once, the order is kept.
-            confirm: wait until each trade is seen closed or failed, not just closing.
-            on_outcome: called with each outcome as it becomes known. What it raises is logged.
-            options: `deadline` is for the whole batch, in seconds from when it is awaited; it ends
-                in a report, not in an exception. The other options are for each request.
+            account_id: only this account.
+            pair: only this pair, as in USDT_BTC.
+            type: only this kind, as in `data.type`.
+            base: only this base currency.
+            quote: only this quote currency.
+            pending: what to do with trades whose entry is not filled, which cannot be closed:
+                "leave" them, or "cancel" them (their outcome is then that of the cancel).
+            confirm: wait until each is seen closed or failed, not just closing.
+            dry_run: close nothing; the report names what would be closed, as NOT_SENT.
+            on_outcome: called with each outcome as it becomes known.
+            options: `deadline` is for everything, in seconds; it ends in a report. The other
+                options are for each request.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. No error of a
-            single trade is raised, all are in the report.
+            One outcome for every trade that was found. `unlisted` tells if the listing after the
+            closes could not be made.
 
         Raises:
-            InvalidRequestError: an id is not a positive int below 2^63.
+            ThreeCommasError: the first listing failed; nothing was closed.
 
-        Source: POST /v2/smart_trades/{id}/close_by_market.
+        Source: GET /v2/smart_trades, POST /v2/smart_trades/{id}/close_by_market,
+        DELETE /v2/smart_trades/{id}.
         """
-        ids = check_ids(trade_ids)
+        if pending not in {"leave", "cancel"}:
+            msg = f'pending must be "leave" or "cancel", not {pending!r}; nothing was sent'
+            raise InvalidRequestError(msg)
         deadline = check_seconds(options.pop("deadline", None), "deadline")
-        return CloseBatch(
-            _Target(self._pipeline, options),
-            ids,
+        given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
+        filters = {name: value for name, value in given.items() if value is not None}
+        kind = _TargetOrCancel if pending == "cancel" else _Target
+        target = kind(self._pipeline, options, self._doubts)
+        sweep = Sweep(
+            target=target,
+            listing=lambda: self.pages(join_filters({**filters, "status": "active"}, options)),
             policy=self._pipeline.retry,
             confirm=confirm,
             deadline=deadline,
             on_outcome=on_outcome,
         )
+        return await (sweep.plan() if dry_run else sweep.run())
 
     async def get(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
         """Return one smart trade.
@@ -212,7 +205,7 @@ class SmartTrades:
         if not check_id(per_page, "per_page") <= PAGE_SIZE:
             msg = f"per_page is at most {PAGE_SIZE}, not {per_page}; nothing was sent"
             raise InvalidRequestError(msg)
-        query, options = _split(filters)
+        query, options = split_filters(filters, SmartTradeFilters)
         query |= {"page": page, "per_page": per_page}
         return (await self._pipeline.send(LIST, query=query, options=options)).data
 
@@ -231,7 +224,8 @@ class SmartTrades:
 class _Target:
     """Smart trades as something to close, see `closing.Target`."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions) -> None:
+    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: set[int]) -> None:
+        self.doubts = doubts
         self._pipeline = pipeline
         self._options = options
         self._trades = SmartTrades(pipeline)
@@ -250,8 +244,8 @@ class _Target:
         # What was closed was updated just now; what was not is still active.
         pages, options = self._trades.pages, self._options
         return (
-            lambda: pages(_join({"order_by": "updated_at", "order_direction": "DESC"}, options)),
-            lambda: pages(_join({"status": "active"}, options)),
+            lambda: pages(join_filters(_RECENT, options)),
+            lambda: pages(join_filters({"status": "active"}, options)),
         )
 
     def id_of(self, entity: SmartTrade) -> int:
@@ -267,14 +261,23 @@ class _Target:
         return entity.status.error
 
 
-def _join(filters: SmartTradeFilters, options: CallOptions) -> SmartTradeFilters:
-    return cast("SmartTradeFilters", {**filters, **options})
+class _TargetOrCancel(_Target):
+    """Smart trades, where one whose entry is not filled is cancelled instead of closed."""
 
+    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: set[int]) -> None:
+        super().__init__(pipeline, options, doubts)
+        self._pending: set[int] = set()
 
-def _split(filters: SmartTradeFilters) -> tuple[dict[str, QueryValue], CallOptions]:
-    """Part the filters, which go into the query, from the options of the call."""
-    given = cast("Mapping[str, QueryValue]", filters)
-    names = SmartTradeFilters.__annotations__.keys() - CallOptions.__annotations__.keys()
-    query = {name.rstrip("_"): given[name] for name in sorted(names & given.keys())}
-    options = {name: value for name, value in given.items() if name not in names}
-    return query, cast("CallOptions", options)
+    def is_closable(self, entity: SmartTrade) -> bool:
+        if smart_trade_is_cancellable(entity):
+            self._pending.add(entity.id)
+            return True
+        self._pending.discard(entity.id)
+        return super().is_closable(entity)
+
+    async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
+        if entity_id not in self._pending:
+            return await super().close(entity_id, trace)
+        path = {"trade_id": entity_id}
+        answer = await self._pipeline.send(CANCEL, path=path, options=self._options, trace=trace)
+        return answer.data

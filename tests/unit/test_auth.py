@@ -1,0 +1,569 @@
+"""Signing: published vectors, openssl as a second opinion, the very bytes that go out."""
+
+import base64
+import copy
+import hashlib
+import hmac
+import logging
+import pickle
+import shutil
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from threecommas_async import APIStatusError, AsyncClient, ConfigurationError
+from threecommas_async.auth import HmacSigner, JsonForm, RsaSigner, SigningAuth, signing_payload
+from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.models.user import ValidateResult
+
+# From the vendor's page on HMAC signing.
+API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
+SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
+BASE = "https://api.3commas.io/public/api"
+PATH = b"/public/api/ver1/users/change_mode"
+JSON_BODY = b'{"mode": "paper"}'
+PARAMETERS_SIGNED = "bca8d8c10acfbe8e76c5335d3efbe0a550487170a8bb7aaea0a13efabab55316"
+JSON_SIGNED = "0475b407ba6f2388d213134e478b330f74073388a232737837f79018694ae373"
+JSON_SIGNED_CONCATENATED = "a04435bdb0e7fc06450833a1e26d385c56ad3495c10cf3a36d432787591f5edb"
+PATH_SIGNED = "2bedfe2a6b037b92c45a224103f4016da5df07149f34fa04e80f8e919b9a2103"
+
+CHANGE_MODE = Endpoint("POST", "/ver1/users/change_mode", ValidateResult, Safety.UNSAFE)
+BY_NAME = Endpoint("GET", "/ver1/things/{name}", ValidateResult, Safety.SAFE)
+PUBLIC = Endpoint("GET", "/ver1/public", ValidateResult, Safety.SAFE, signed=False)
+
+
+class Server:
+    """Keeps every request as it would go out."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200, json={"valid": True})
+
+    @property
+    def target(self) -> bytes:
+        return self.requests[-1].url.raw_path
+
+    @property
+    def body(self) -> bytes:
+        return self.requests[-1].content
+
+    @property
+    def signature(self) -> str:
+        return self.requests[-1].headers["Signature"]
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def hmac_of(payload: bytes) -> str:
+    return hmac.digest(SECRET.encode(), payload, hashlib.sha256).hex()
+
+
+def client_of(server: Server, *, json_form: JsonForm | None = None) -> AsyncClient:
+    return AsyncClient(
+        API_KEY, secret=SECRET, json_form=json_form, transport=httpx.MockTransport(server)
+    )
+
+
+def bare_http(server: Server, json_form: JsonForm = JsonForm.QUESTION_MARK) -> httpx.AsyncClient:
+    """Plain httpx that signs as we do: whatever builds the request, its bytes are signed."""
+    auth = SigningAuth(API_KEY, HmacSigner(SECRET, json_form=json_form))
+    return httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(server))
+
+
+# --- what is signed
+
+
+@pytest.mark.parametrize(
+    ("payload", "signature"),
+    [
+        (PATH + b"?mode=paper", PARAMETERS_SIGNED),
+        (PATH + b"?" + JSON_BODY, JSON_SIGNED),
+        (PATH, PATH_SIGNED),
+        (PATH + JSON_BODY, JSON_SIGNED_CONCATENATED),
+    ],
+)
+async def test_hmac_signatures_are_the_published_ones(payload: bytes, signature: str) -> None:
+    signer = HmacSigner(SECRET)
+    assert await signer.sign(payload) == signature
+    assert await signer.sign(payload) == signature  # the prepared state is not used up
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "json", "json_form", "payload"),
+    [
+        (b"/a", b"", False, JsonForm.QUESTION_MARK, b"/a"),
+        (b"/a?b=1", b"", False, JsonForm.QUESTION_MARK, b"/a?b=1"),
+        (b"/a", b"b=1", False, JsonForm.QUESTION_MARK, b"/a?b=1"),
+        (b"/a", b"b=1", False, JsonForm.CONCATENATED, b"/a?b=1"),
+        (b"/a", b"{}", True, JsonForm.QUESTION_MARK, b"/a?{}"),
+        (b"/a", b"{}", True, JsonForm.CONCATENATED, b"/a{}"),
+        (b"/a", b"", True, JsonForm.QUESTION_MARK, b"/a"),
+        (b"/a?b=1", b"{}", True, JsonForm.QUESTION_MARK, b"/a?b=1{}"),
+        (b"/a?b=1", b"{}", True, JsonForm.CONCATENATED, b"/a?b=1{}"),
+    ],
+    ids=[
+        "nothing",
+        "query",
+        "form",
+        "form is never concatenated",
+        "json",
+        "json concatenated",
+        "json without a body",
+        "query and json",
+        "query and json concatenated",
+    ],
+)
+def test_the_payload_is_made_as_the_signing_pages_say(
+    target: bytes,
+    body: bytes,
+    json: bool,  # noqa: FBT001 - a column of the table
+    json_form: JsonForm,
+    payload: bytes,
+) -> None:
+    assert signing_payload(target, body, json=json, json_form=json_form) == payload
+
+
+async def test_a_query_is_signed_as_published(server: Server) -> None:
+    async with bare_http(server) as http:
+        await http.post(f"{BASE}/ver1/users/change_mode", params={"mode": "paper"})
+    assert server.signature == PARAMETERS_SIGNED
+    assert server.requests[-1].headers["Apikey"] == API_KEY
+
+
+async def test_a_form_body_is_signed_as_published(server: Server) -> None:
+    async with bare_http(server) as http:
+        await http.post(f"{BASE}/ver1/users/change_mode", data={"mode": "paper"})
+    assert server.signature == PARAMETERS_SIGNED
+
+
+@pytest.mark.parametrize(
+    ("json_form", "signature"),
+    [
+        (JsonForm.QUESTION_MARK, JSON_SIGNED),
+        (JsonForm.CONCATENATED, JSON_SIGNED_CONCATENATED),
+    ],
+)
+async def test_json_spacing_is_signed_as_it_goes_out(
+    server: Server, json_form: JsonForm, signature: str
+) -> None:
+    async with bare_http(server, json_form) as http:
+        await http.post(
+            f"{BASE}/ver1/users/change_mode",
+            content=JSON_BODY,
+            headers={"Content-Type": "application/json; charset=utf-8"},
+        )
+    assert server.body == JSON_BODY
+    assert server.signature == signature
+
+
+# --- what is signed equals what goes out
+
+
+async def test_a_call_without_parameters_signs_its_path_with_the_prefix(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.users.validate()
+    assert server.target == b"/public/api/ver1/validate"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_another_prefix_is_signed_too(server: Server) -> None:
+    client = AsyncClient(
+        API_KEY,
+        secret=SECRET,
+        base_url="http://localhost:8080/proxied/3commas/",
+        transport=httpx.MockTransport(server),
+    )
+    async with client:
+        await client.users.validate()
+    assert server.target == b"/proxied/3commas/ver1/validate"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_a_json_body_is_encoded_once_and_signed_as_it_goes_out(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(CHANGE_MODE, json={"mode": "paper", "note": "Größe ≤ 5"})
+    assert server.body == '{"mode":"paper","note":"Größe ≤ 5"}'.encode()
+    assert server.requests[-1].headers["Content-Type"] == "application/json"
+    assert server.requests[-1].headers["Content-Length"] == str(len(server.body))
+    assert server.signature == hmac_of(PATH + b"?" + server.body)
+
+
+async def test_how_json_is_signed_is_a_setting_of_the_client(server: Server) -> None:
+    async with client_of(server, json_form=JsonForm.CONCATENATED) as client:
+        await client.request(CHANGE_MODE, json={"mode": "paper"})
+    assert server.signature == hmac_of(PATH + server.body)
+
+
+async def test_a_query_is_signed_in_its_encoded_form(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(CHANGE_MODE, query={"pair": "USDT_BTC", "q": "a b&c=+%/é~"})
+    assert server.target == PATH + b"?pair=USDT_BTC&q=a%20b%26c%3D%2B%25%2F%C3%A9~"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_a_path_parameter_is_signed_in_its_encoded_form(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(BY_NAME, path={"name": "a/../b c?é"})
+    assert server.target == b"/public/api/ver1/things/a%2F..%2Fb%20c%3F%C3%A9"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_extra_headers_cannot_replace_key_and_signature(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.users.validate(extra_headers={"apikey": "mine", "SIGNATURE": "mine", "X": "1"})
+    headers = server.requests[-1].headers
+    assert headers.get_list("Apikey") == [API_KEY]
+    assert headers.get_list("Signature") == [hmac_of(server.target)]
+    assert headers["X"] == "1"
+
+
+async def test_a_public_endpoint_is_sent_without_key_and_signature(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(PUBLIC)
+    assert server.requests[-1].headers.keys().isdisjoint({"apikey", "signature"})
+
+
+# --- RSA
+
+
+@pytest.fixture(scope="module")
+def rsa_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+AnyPrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def pem_of(
+    key: AnyPrivateKey,
+    form: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8,
+    *,
+    passphrase: bytes | None = None,
+) -> bytes:
+    encryption = (
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption()
+    )
+    return key.private_bytes(serialization.Encoding.PEM, form, encryption)
+
+
+@pytest.fixture
+def signer(rsa_key: rsa.RSAPrivateKey) -> RsaSigner:
+    return RsaSigner(pem_of(rsa_key))
+
+
+def openssl_signature(key_file: Path, payload: bytes) -> str:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("the openssl command is not installed")
+    command = [openssl, "dgst", "-sha256", "-sign", str(key_file)]
+    done = subprocess.run(command, input=payload, capture_output=True, check=True)  # noqa: S603
+    return base64.b64encode(done.stdout).decode()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", PATH, PATH + b"?mode=paper", PATH + JSON_BODY, bytes(range(256)) * 40],
+    ids=["nothing", "path", "parameters", "json", "binary"],
+)
+async def test_rsa_signatures_are_those_of_the_openssl_command(
+    rsa_key: rsa.RSAPrivateKey, signer: RsaSigner, tmp_path: Path, payload: bytes
+) -> None:
+    key_file = tmp_path / "key.pem"
+    key_file.write_bytes(pem_of(rsa_key))
+    assert await signer.sign(payload) == openssl_signature(key_file, payload)
+
+
+def as_text(pem: bytes, _: Path) -> str:
+    return pem.decode()
+
+
+def as_bytes(pem: bytes, _: Path) -> bytes:
+    return pem
+
+
+def as_one_line(pem: bytes, _: Path) -> str:
+    return pem.decode().replace("\n", "\\n")
+
+
+def as_path(pem: bytes, folder: Path) -> Path:
+    path = folder / "key.pem"
+    path.write_bytes(pem)
+    return path
+
+
+def as_path_text(pem: bytes, folder: Path) -> str:
+    return str(as_path(pem, folder))
+
+
+@pytest.mark.parametrize("given_as", [as_text, as_bytes, as_one_line, as_path, as_path_text])
+@pytest.mark.parametrize(
+    "form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL]
+)
+async def test_an_rsa_key_may_be_given_in_many_ways(
+    rsa_key: rsa.RSAPrivateKey,
+    tmp_path: Path,
+    given_as: Callable[[bytes, Path], str | bytes | Path],
+    form: serialization.PrivateFormat,
+) -> None:
+    signature = await RsaSigner(given_as(pem_of(rsa_key, form), tmp_path)).sign(b"payload")
+    rsa_key.public_key().verify(
+        base64.b64decode(signature, validate=True), b"payload", padding.PKCS1v15(), hashes.SHA256()
+    )
+
+
+@pytest.mark.parametrize(
+    ("json_form", "separator"),
+    [(None, b""), (JsonForm.CONCATENATED, b""), (JsonForm.QUESTION_MARK, b"?")],
+)
+async def test_rsa_concatenates_path_and_json_unless_told_otherwise(
+    rsa_key: rsa.RSAPrivateKey, server: Server, json_form: JsonForm | None, separator: bytes
+) -> None:
+    client = AsyncClient(
+        API_KEY,
+        private_key=pem_of(rsa_key),
+        json_form=json_form,
+        transport=httpx.MockTransport(server),
+    )
+    async with client:
+        await client.request(CHANGE_MODE, json={"mode": "paper"})
+    rsa_key.public_key().verify(
+        base64.b64decode(server.signature, validate=True),
+        PATH + separator + b'{"mode":"paper"}',
+        padding.PKCS1v15(),
+        hashes.SHA256(),
+    )
+
+
+async def test_rsa_signatures_are_made_off_the_event_loop(
+    signer: RsaSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def padding_and_where_it_is_asked_for() -> padding.PKCS1v15:
+        threads.append(threading.current_thread())
+        return original()
+
+    original = padding.PKCS1v15
+    monkeypatch.setattr(padding, "PKCS1v15", padding_and_where_it_is_asked_for)
+    await signer.sign(b"payload")
+    assert len(threads) == 1
+    assert threads[0] is not threading.current_thread()
+    assert threads[0].name.startswith("threecommas-rsa")
+
+
+async def test_a_closed_client_gives_the_signing_threads_back(
+    rsa_key: rsa.RSAPrivateKey, server: Server
+) -> None:
+    before = set(threading.enumerate())
+    client = AsyncClient(
+        API_KEY, private_key=pem_of(rsa_key), transport=httpx.MockTransport(server)
+    )
+    async with client:
+        await client.users.validate()
+        started = set(threading.enumerate()) - before
+        assert started
+    for thread in started:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in started)
+
+
+# --- keys that cannot work
+
+
+def encrypted(key: rsa.RSAPrivateKey) -> bytes:
+    return pem_of(key, passphrase=b"passphrase")
+
+
+def encrypted_in_the_old_form(key: rsa.RSAPrivateKey) -> bytes:
+    return pem_of(key, serialization.PrivateFormat.TraditionalOpenSSL, passphrase=b"passphrase")
+
+
+def elliptic(_: rsa.RSAPrivateKey) -> bytes:
+    return pem_of(ec.generate_private_key(ec.SECP256R1()))
+
+
+def too_short(_: rsa.RSAPrivateKey) -> bytes:
+    short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+    return pem_of(short)
+
+
+def public_half(key: rsa.RSAPrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def cut_off(key: rsa.RSAPrivateKey) -> str:
+    return pem_of(key).decode()[:900]
+
+
+def damaged(key: rsa.RSAPrivateKey) -> str:
+    lines = pem_of(key).decode().splitlines()
+    return "\n".join([*lines[:3], "!garbage!", *lines[4:]])
+
+
+def garbage(_: rsa.RSAPrivateKey) -> bytes:
+    return b"\x00\xff not a key, but long enough to be seen in a message"
+
+
+def without_its_first_line(key: rsa.RSAPrivateKey) -> str:
+    return "\n".join(pem_of(key).decode().splitlines()[1:])
+
+
+def name_of_no_file(_: rsa.RSAPrivateKey) -> str:
+    return "/nowhere/with-a-secret-name.pem"
+
+
+def name_no_file_can_have(_: rsa.RSAPrivateKey) -> str:
+    return "no\0file\0has\0such\0a\0name"
+
+
+def nothing(_: rsa.RSAPrivateKey) -> str:
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (encrypted, "is encrypted"),
+        (encrypted_in_the_old_form, "is encrypted"),
+        (elliptic, "not an RSA key"),
+        (too_short, "has 1024 bits; 3Commas takes 2048 or 4096"),
+        (public_half, "not a PEM private key"),
+        (cut_off, "not a PEM private key"),
+        (damaged, "not a PEM private key"),
+        (garbage, "not a PEM private key"),
+        (without_its_first_line, "neither PEM text nor a readable file"),
+        (name_of_no_file, "neither PEM text nor a readable file"),
+        (name_no_file_can_have, "neither PEM text nor a readable file"),
+        (nothing, "neither PEM text nor a readable file"),
+    ],
+)
+def test_a_key_that_cannot_sign_is_refused_without_being_shown(
+    rsa_key: rsa.RSAPrivateKey,
+    wrong: Callable[[rsa.RSAPrivateKey], str | bytes],
+    says: str,
+) -> None:
+    given = wrong(rsa_key)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        AsyncClient(API_KEY, private_key=given)
+    shown = "".join(traceback.format_exception(caught.value))
+    text = given if isinstance(given, str) else given.decode("latin-1")
+    assert not any(line in shown for line in text.splitlines() if line)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_rsa_without_its_extra_says_what_to_install(
+    rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
+    with pytest.raises(ConfigurationError, match=r"threecommas-async\[rsa\]"):
+        RsaSigner(pem_of(rsa_key))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "must be a str, not NoneType"),
+        (b"hidden-secret", "must be a str, not bytes"),
+        ("", "is empty"),
+        ("hidden-secret\n", "holds white space or characters that no key has"),
+        ("hidden secret", "holds white space or characters that no key has"),
+        ("hidden-secret\t", "holds white space or characters that no key has"),
+        ("hidden-sécret", "holds white space or characters that no key has"),
+        ("hidden-secret\x00", "holds white space or characters that no key has"),
+    ],
+)
+def test_credentials_that_cannot_be_sent_are_refused_without_being_shown(
+    value: str, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^secret {says}") as of_secret:
+        HmacSigner(value)
+    with pytest.raises(ConfigurationError, match=f"^api_key {says}") as of_key:
+        SigningAuth(value, HmacSigner(SECRET))
+    assert "hidden" not in f"{of_secret.value!r} {of_key.value!r}"
+
+
+# --- nothing shows a key
+
+
+@pytest.fixture(params=["HmacSigner", "RsaSigner", "SigningAuth"])
+def key_holder(request: pytest.FixtureRequest, signer: RsaSigner) -> object:
+    holders: dict[str, object] = {
+        "HmacSigner": HmacSigner(SECRET),
+        "RsaSigner": signer,
+        "SigningAuth": SigningAuth(API_KEY, HmacSigner(SECRET)),
+    }
+    return holders[request.param]
+
+
+def test_what_holds_a_key_shows_its_class_only(key_holder: object) -> None:
+    name = f"<{type(key_holder).__name__}>"
+    assert [repr(key_holder), str(key_holder), f"{key_holder}"] == [name] * 3
+
+
+@pytest.mark.parametrize("copying", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_holds_a_key_cannot_be_pickled_or_copied(
+    key_holder: object, copying: Callable[[object], object]
+) -> None:
+    with pytest.raises(TypeError, match="holds a key and cannot be pickled or copied"):
+        copying(key_holder)
+
+
+def test_a_client_shows_neither_key_nor_secret_and_cannot_be_pickled() -> None:
+    client = AsyncClient(API_KEY, secret=SECRET, transport=httpx.MockTransport(Server()))
+    assert repr(client) == str(client) == f"<AsyncClient {BASE}>"
+    with pytest.raises(TypeError, match="holds a key"):
+        pickle.dumps(client)
+
+
+async def test_key_and_signature_echoed_by_the_server_reach_no_error_and_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def echo(request: httpx.Request) -> httpx.Response:
+        headers = request.headers
+        text = f"key {headers['Apikey']} made {headers['Signature']} of {headers['Signature']}"
+        return httpx.Response(401, json={"error": "signature_invalid", "error_description": text})
+
+    caplog.set_level(logging.DEBUG)
+    async with AsyncClient(API_KEY, secret=SECRET, transport=httpx.MockTransport(echo)) as client:
+        with pytest.raises(APIStatusError) as caught:
+            await client.users.validate()
+    error = caught.value
+    assert "/ver1/validate" in caplog.text
+    assert error.error_description == "key [redacted] made [redacted] of [redacted]"
+    shown = "".join(
+        [
+            *traceback.format_exception(error),
+            repr(error),
+            repr(vars(error)),
+            pickle.dumps(error).decode("latin-1"),
+            caplog.text,
+        ]
+    )
+    for secret in (API_KEY, SECRET, hmac_of(b"/public/api/ver1/validate")):
+        assert secret not in shown
+
+
+def test_redacting_a_request_that_was_never_signed_blots_the_key() -> None:
+    auth = SigningAuth(API_KEY, HmacSigner(SECRET))
+    request = httpx.Request("GET", BASE)
+    assert auth.redact(f"the key {API_KEY} is unknown", request) == "the key [redacted] is unknown"
+    assert auth.redact("nothing to hide", request) == "nothing to hide"

@@ -1,0 +1,315 @@
+"""Closing everything, and waiting until it is closed."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import (
+    Api,
+    answering,
+    client_of,
+    error,
+    reset_after,
+    reset_before,
+    trade_json,
+    unavailable_before,
+)
+from threecommas_async import (
+    AuthenticationError,
+    CloseReport,
+    CloseState,
+    InvalidRequestError,
+    OutcomeUnknownError,
+    RequestNotSentError,
+    ServerError,
+    SmartTrade,
+)
+
+pytestmark = pytest.mark.looptime
+
+Report = CloseReport[SmartTrade]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def close_all(api: Api, **options: Any) -> Report:
+    async with client_of(api) as client:
+        return await client.smart_trades.close_all(**options)
+
+
+async def test_close_all_does_not_stop_after_the_ten_of_the_apis_default_page() -> None:
+    api = Api(range(1, 251))
+    report = await close_all(api)
+    assert len(report) == 250
+    assert report.ok
+    assert api.accepted.keys() == set(range(1, 251))
+    assert all(query["per_page"] == "100" for query in api.listed)
+
+
+async def test_close_all_leaves_what_cannot_be_closed_alone() -> None:
+    api = Api(range(1, 6))
+    api.status |= {2: "waiting_position", 3: "panic_sold", 4: "panic_sell_pending"}
+    report = await close_all(api)
+    assert [outcome.trade_id for outcome in report] == [1, 5]
+    assert api.posts.keys() == {1, 5}
+
+
+async def test_close_all_ends_with_a_listing_that_shows_nothing_closable() -> None:
+    api = Api([1, 2])
+    real_close = api.apply
+
+    def opens_another(trade_id: int) -> httpx.Response:
+        if trade_id == 2:
+            api.status[3] = "waiting_targets"  # a bot opens one while we close
+        return real_close(trade_id)
+
+    api.apply = opens_another  # type: ignore[method-assign]
+    report = await close_all(api)
+    assert sorted(outcome.trade_id for outcome in report) == [1, 2, 3]
+    assert report.ok
+    assert api.count("GET", "/v2/smart_trades") == 3
+
+
+async def test_the_filters_are_the_servers_and_only_what_they_let_through_is_closed() -> None:
+    api = Api([1, 2])
+    report = await close_all(api, pair="USDT_1INCH", account_id=32402783)
+    assert len(report) == 2
+    assert api.listed[0]["pair"] == "USDT_1INCH"
+    assert api.listed[0]["account_id"] == "32402783"
+    assert api.listed[0]["status"] == "active"
+    assert len(await close_all(Api([1, 2]), pair="USDT_BTC")) == 0
+
+
+async def test_a_dry_run_closes_nothing_and_names_what_would_be_closed() -> None:
+    api = Api([1, 2, 3])
+    api.status[2] = "waiting_position"
+    report = await close_all(api, dry_run=True)
+    assert [(o.trade_id, o.state) for o in report] == [
+        (1, CloseState.NOT_SENT),
+        (3, CloseState.NOT_SENT),
+    ]
+    assert report[1].trade is not None
+    assert "dry run" in str(report[1].error)
+    assert api.count("POST") == 0
+    plan = await close_all(api, dry_run=True, pending="cancel")
+    assert len(plan) == 3
+
+
+async def test_pending_trades_are_cancelled_where_asked_for() -> None:
+    api = Api([1, 2, 3])
+    api.status |= {2: "waiting_position", 3: "created"}
+    report = await close_all(api, pending="cancel")
+    assert [(o.trade_id, o.state) for o in report] == [
+        (1, CloseState.ACCEPTED),
+        (2, CloseState.ACCEPTED),
+    ]
+    assert (api.status[2], api.status[3]) == ("cancellation_pending", "created")
+    assert (api.count("DELETE"), set(api.posts)) == (1, {1})
+
+
+async def test_a_trade_that_is_entered_while_its_cancel_is_refused_is_closed_after_all() -> None:
+    async def entered(api: Api, trade_id: int) -> httpx.Response:
+        api.status[trade_id] = "waiting_targets"
+        return error(422, text="already entered")
+
+    api = Api([1, 2])
+    api.status[2] = "waiting_position"
+    api.cancel_faults[2] = [entered]
+    report = await close_all(api, pending="cancel")
+    assert report.ok
+    assert api.accepted.keys() == {1, 2}
+
+
+async def test_what_to_do_with_pending_trades_must_be_known() -> None:
+    api = Api([1])
+    with pytest.raises(InvalidRequestError, match='"leave" or "cancel"'):
+        await close_all(api, pending="close")
+    assert api.requests == []
+
+
+async def test_a_refused_close_is_not_tried_round_after_round() -> None:
+    api = Api([1, 2])
+    api.faults[1] = [answering(lambda: error(422, text="below minimum"))] * 9
+    report = await close_all(api)
+    assert report[1].state is CloseState.REJECTED
+    assert api.posts[1] == 1
+
+
+async def test_what_is_unknown_is_tried_again_when_a_listing_shows_it_open() -> None:
+    api = Api([1])
+    api.faults[1] = [unavailable_before] * 7
+    report = await close_all(api)
+    assert report.ok
+    assert api.posts[1] == 8
+
+
+async def test_confirming_everything_ends_with_all_of_it_closed() -> None:
+    api = Api(range(1, 31))
+    report = await close_all(api, confirm=True)
+    assert report.counts == {CloseState.CLOSED: 30}
+
+
+async def test_a_first_listing_that_fails_is_raised_for_nothing_was_closed() -> None:
+    api = Api([1])
+    api.on_list = lambda _: httpx.Response(500)
+    with pytest.raises(ServerError):
+        await close_all(api)
+    assert api.count("POST") == 0
+
+
+async def test_a_last_listing_that_fails_is_told_in_the_report() -> None:
+    api = Api([1, 2])
+    api.on_list = lambda _: httpx.Response(500) if api.accepted else None
+    report = await close_all(api)
+    assert not report.ok
+    assert report.leftovers == ()
+    assert isinstance(report.unlisted, ServerError)
+    with pytest.raises(ExceptionGroup, match="not known whether others are open"):
+        report.raise_for_failures()
+
+
+async def test_the_deadline_covers_the_listings_too() -> None:
+    api = Api(range(1, 11), latency=4.0)
+    with pytest.raises(RequestNotSentError, match="deadline of 3 s"):
+        await close_all(api, deadline=3.0)
+    report = await close_all(api, deadline=6.0)
+    assert now() < 3.0 + 7.0
+    assert len(report) == 10
+    assert not report.ok
+
+
+async def test_a_refused_key_stops_everything() -> None:
+    api = Api(range(1, 51), latency=0.1)
+    for trade_id in api.status:
+        api.faults[trade_id] = [answering(lambda: error(401, "signature_invalid"))] * 9
+    report = await close_all(api)
+    assert report.counts == {CloseState.NOT_SENT: 50}
+    assert isinstance(report[50].error, AuthenticationError)
+    assert len(api.requests) < 30
+
+
+# --- doubt that outlives a call
+
+
+async def test_what_an_earlier_call_left_unknown_is_read_before_it_is_closed_again() -> None:
+    api = Api([1, 2])
+    api.faults[1] = [reset_after]
+    api.faults[2] = [reset_before]
+
+    async def down(_: int) -> httpx.Response:
+        return httpx.Response(500)
+
+    async with client_of(api) as client:
+        api.on_read = down
+        first = await client.smart_trades.close_many([1, 2])
+        assert first.counts == {CloseState.UNKNOWN: 2}
+        api.on_read = None
+        second = await client.smart_trades.close_many(first.leftovers)
+        assert second.ok
+        third = await client.smart_trades.close_by_market(1)
+        assert third.id == 1
+    assert api.posts == {1: 2, 2: 2}  # trade 1's second POST is the third call's own
+    assert [m for _, m, p in api.requests if "smart_trades/2" in p][-2:] == ["GET", "POST"]
+
+
+async def test_a_single_close_left_unknown_is_read_first_the_next_time() -> None:
+    api = Api([1], latency=10.0)
+    async with client_of(api) as client:
+        with pytest.raises(OutcomeUnknownError):
+            await client.smart_trades.close_by_market(1, deadline=5)
+        api.apply(1)  # it had left, and is carried out after all
+        task = asyncio.create_task(client.smart_trades.close_by_market(1))
+        assert (await task).status.code in {"panic_sell_pending", "panic_sold"}
+    assert api.count("POST") == 1
+
+
+async def test_a_close_cancelled_in_flight_is_read_first_the_next_time() -> None:
+    api = Api([1], latency=10.0)
+    async with client_of(api) as client:
+        task = asyncio.create_task(client.smart_trades.close_by_market(1))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait({task})
+        api.apply(1)
+        await client.smart_trades.close_by_market(1)
+    assert api.count("POST") == 1
+
+
+# --- waiting
+
+
+async def test_waiting_ends_when_the_status_of_each_says_that_it_is_over() -> None:
+    api = Api([1, 2, 3])
+    api.failing[2] = "Insufficient balance"
+    async with client_of(api) as client:
+        await client.smart_trades.close_many([1, 2])
+        report = await client.smart_trades.wait_until_closed([1, 2, 99])
+    assert {o.trade_id: o.state for o in report} == {
+        1: CloseState.CLOSED,
+        2: CloseState.FAILED,
+        99: CloseState.NOT_FOUND,
+    }
+    assert api.count("POST") == 2
+
+
+async def test_waiting_too_long_ends_in_a_report_of_what_was_last_seen() -> None:
+    api = Api([1, 2, 3])
+    api.close_delay = 1000.0
+
+    async def some(trade_id: int) -> httpx.Response | None:
+        return httpx.Response(500) if trade_id == 3 else None
+
+    def only_two(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=[api.trade(1), trade_json(2, "panic_sell_pending")])
+
+    api.on_read, api.on_list = some, only_two
+    async with client_of(api) as client:
+        report = await client.smart_trades.wait_until_closed([1, 2, 3], timeout=60)
+    assert now() == 60.0
+    assert {o.trade_id: o.state for o in report} == {
+        1: CloseState.NOT_SENT,
+        2: CloseState.ACCEPTED,
+        3: CloseState.UNKNOWN,
+    }
+    assert "still open" in str(report[1].error)
+    assert isinstance(report[3].error, ServerError)
+
+
+async def test_waiting_for_what_cannot_even_be_read_once_is_unknown() -> None:
+    async with client_of(Api([1], latency=60.0)) as client:
+        report = await client.smart_trades.wait_until_closed([1], timeout=5)
+    assert report[1].state is CloseState.UNKNOWN
+    assert "could not be read in time" in str(report[1].error)
+
+
+async def test_waiting_ends_when_the_key_is_refused() -> None:
+    async def refused(_: int) -> httpx.Response:
+        return error(401, "signature_invalid")
+
+    api = Api([1])
+    api.on_read = refused
+    async with client_of(api) as client:
+        report = await client.smart_trades.wait_until_closed([1])
+    assert isinstance(report[1].error, AuthenticationError)
+
+
+async def test_waiting_for_250_reads_pages_not_trades() -> None:
+    api = Api(range(1, 251))
+    async with client_of(api) as client:
+        await client.smart_trades.close_many(list(api.status))
+        before = len(api.requests)
+        report = await client.smart_trades.wait_until_closed(list(api.status))
+    assert report.ok
+    assert len(api.requests) - before <= 9
+
+
+async def test_a_coroutine_function_is_no_callback() -> None:
+    async def wrong(_: object) -> None: ...
+
+    async with client_of(Api([1])) as client:
+        with pytest.raises(InvalidRequestError, match="plain function"):
+            client.smart_trades.close_many([1], on_outcome=wrong)

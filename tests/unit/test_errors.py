@@ -1,0 +1,422 @@
+"""Errors: which class an answer becomes, what it says, and whether it may have happened."""
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from threecommas_async import errors
+from threecommas_async.errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    CloseFailedError,
+    ConfigurationError,
+    InvalidRequestError,
+    IPBannedError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    PlanLimitError,
+    RateLimitError,
+    RequestNotSentError,
+    ResponseDecodeError,
+    ServerError,
+    ThreeCommasError,
+    UnprocessableEntityError,
+    api_status_error,
+)
+
+CLOSE_PATH = "/public/api/v2/smart_trades/7/close_by_market"
+RETRY_AT = datetime(2026, 11, 22, 17, 8, 37, tzinfo=UTC)
+
+
+def answer(status_code: int, body: object = "", *, unsafe: bool = True) -> APIStatusError:
+    """The error for an answer to a close; a body that is not text goes as JSON."""
+    return api_status_error(
+        status_code=status_code,
+        method="POST",
+        path=CLOSE_PATH,
+        body=body if isinstance(body, str) else json.dumps(body),
+        unsafe=unsafe,
+        request_id="req-1",
+        retry_at=RETRY_AT,
+    )
+
+
+# --- which class
+
+
+@pytest.mark.parametrize(
+    ("status_code", "expected"),
+    [
+        (302, APIStatusError),
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, APIStatusError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (408, APIStatusError),
+        (409, APIStatusError),
+        (418, IPBannedError),
+        (422, UnprocessableEntityError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (502, ServerError),
+        (504, ServerError),
+        (599, ServerError),
+    ],
+)
+def test_the_status_decides_the_class(status_code: int, expected: type[APIStatusError]) -> None:
+    error = answer(status_code, {"error": "some_code"})
+    assert type(error) is expected
+    assert error.status_code == status_code
+
+
+@pytest.mark.parametrize("spelling", ["Not found", "not_found", "NOT FOUND", " Not_Found "])
+def test_not_found_with_status_400_is_not_found(spelling: str) -> None:
+    assert type(answer(400, {"error": spelling})) is NotFoundError
+
+
+@pytest.mark.parametrize("code", ["record_invalid", "Account not found in list", "", None])
+def test_any_other_400_is_a_bad_request(code: str | None) -> None:
+    assert type(answer(400, {"error": code})) is BadRequestError
+
+
+def test_not_found_is_a_matter_of_400_and_404_only() -> None:
+    assert type(answer(422, {"error": "Not found"})) is UnprocessableEntityError
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "plan_limit"},
+        {"error": "forbidden", "error_description": "Not available on your subscription"},
+        {"error": "Upgrade your plan to use this endpoint"},
+        {"error": "limit", "error_description": "Your TARIFF does not include API access"},
+        {"error": "Subscribe to go on"},
+    ],
+)
+def test_a_429_about_the_plan_is_no_wait(body: dict[str, str]) -> None:
+    error = answer(429, body)
+    assert type(error) is PlanLimitError
+    assert "waiting does not help" in str(error)
+    assert not error.may_have_taken_effect
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Rate limit exceeded. Next request at 2025-11-11 17:08:36 UTC",
+        "<html><title>429 Too Many Requests</title></html>",
+        "",
+        {"error": "rate_limit_exceeded"},
+        {"error": "Rate limit of your plan exceeded"},
+        {"error": "too many requests", "error_description": "upgrade your subscription"},
+        {"error": "limit", "error_description": "100 requests per minute on this plan"},
+        {"error": "plan", "error_description": "Retry later"},
+        {"error": "explanation"},
+    ],
+)
+def test_a_429_that_speaks_of_the_rate_or_of_nothing_is_a_wait(body: object) -> None:
+    error = answer(429, body)
+    assert isinstance(error, RateLimitError)
+    assert error.retry_at == RETRY_AT
+
+
+def test_a_ban_says_until_when() -> None:
+    error = answer(418)
+    assert isinstance(error, IPBannedError)
+    assert error.retry_at == RETRY_AT
+
+
+# --- may it have happened?
+
+
+@pytest.mark.parametrize("status_code", [301, 302, 307, 408, 500, 502, 503, 504, 599])
+def test_an_answer_that_leaves_it_open_may_have_taken_effect_if_the_call_changes_something(
+    status_code: int,
+) -> None:
+    unsafe, safe = answer(status_code), answer(status_code, unsafe=False)
+    assert unsafe.may_have_taken_effect
+    assert "read the entity before repeating it" in str(unsafe)
+    assert not safe.may_have_taken_effect
+    assert "may have" not in str(safe)
+
+
+@pytest.mark.parametrize("status_code", [400, 401, 403, 404, 409, 418, 422, 429])
+@pytest.mark.parametrize("unsafe", [True, False])
+def test_a_refusal_was_not_carried_out(
+    status_code: int,
+    unsafe: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    error = answer(status_code, unsafe=unsafe)
+    assert not error.may_have_taken_effect
+    assert "may have" not in str(error)
+
+
+def test_errors_that_are_no_answers_say_whether_it_may_have_happened() -> None:
+    assert not ThreeCommasError("x").may_have_taken_effect
+    assert not ConfigurationError("x").may_have_taken_effect
+    assert not RequestNotSentError("x").may_have_taken_effect
+    assert not InvalidRequestError("x").may_have_taken_effect
+    assert OutcomeUnknownError("x").may_have_taken_effect
+    assert not OutcomeUnknownError("x", may_have_taken_effect=False).may_have_taken_effect
+    assert decode_error().may_have_taken_effect
+
+
+def test_wrong_settings_and_arguments_are_value_errors_as_well() -> None:
+    assert issubclass(ConfigurationError, ValueError)
+    assert issubclass(InvalidRequestError, ValueError)
+    assert issubclass(InvalidRequestError, RequestNotSentError)
+
+
+# --- what is kept
+
+
+def test_everything_the_server_said_is_kept() -> None:
+    body = {
+        "error": "record_invalid",
+        "error_description": "Invalid parameters",
+        "error_attributes": {"units": ["is too small", "is odd"], "pair": "is missing"},
+    }
+    error = answer(422, body)
+    assert error.error == "record_invalid"
+    assert error.error_description == "Invalid parameters"
+    assert error.error_attributes == {
+        "units": ("is too small", "is odd"),
+        "pair": ("is missing",),
+    }
+    assert (error.method, error.path, error.request_id) == ("POST", CLOSE_PATH, "req-1")
+    assert json.loads(error.body) == body
+
+
+@pytest.mark.parametrize(
+    "body", ["", "<html>Bad Gateway</html>", "[]", '"text"', "null", "5", '{"error": null}', "{"]
+)
+def test_a_body_without_an_error_object_is_kept_as_text(body: str) -> None:
+    error = answer(502, body)
+    assert error.error is None
+    assert error.error_description is None
+    assert error.error_attributes == {}
+    assert error.body == body
+
+
+@pytest.mark.parametrize(
+    ("attributes", "read"),
+    [
+        (None, {}),
+        ({}, {}),
+        ("", {}),
+        ("pair is missing", {"": ("pair is missing",)}),
+        ({"pair": []}, {"pair": ()}),
+        ({"pair": [1, None]}, {"pair": ("1", "None")}),
+    ],
+)
+def test_error_attributes_of_any_form_are_read(
+    attributes: object, read: dict[str, tuple[str, ...]]
+) -> None:
+    error = answer(400, {"error": "record_invalid", "error_attributes": attributes})
+    assert error.error_attributes == read
+
+
+def test_an_error_code_that_is_no_text_is_kept_as_text() -> None:
+    error = answer(400, {"error": 17, "error_description": ["a", "b"]})
+    assert error.error == "17"
+    assert error.error_description == "['a', 'b']"
+
+
+# --- what people read
+
+
+def decode_error() -> ResponseDecodeError:
+    return ResponseDecodeError(
+        "SmartTrade.id: expected a value, got NoneType",
+        status_code=201,
+        method="POST",
+        path=CLOSE_PATH,
+        body="{}",
+        request_id="req-1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "facts", "advice"),
+    [
+        (
+            answer(
+                422,
+                {
+                    "error": "record_invalid",
+                    "error_description": "Invalid parameters",
+                    "error_attributes": {"units": ["is too small", "is odd"], "pair": "is bad"},
+                },
+            ),
+            "422 record_invalid: Invalid parameters; units: is too small, is odd; pair: is bad",
+            "",
+        ),
+        (
+            answer(404, {"error": "Not found", "error_description": "Smart Trade not found"}),
+            "404 Not found: Smart Trade not found",
+            "",
+        ),
+        (
+            answer(401, {"error": "signature_invalid"}),
+            "401 signature_invalid",
+            ". Check the key, its secret, and the addresses it is allowed from.",
+        ),
+        (
+            answer(403, {"error": "access_denied"}),
+            "403 access_denied",
+            ". Check the key's permissions and the state of the entity.",
+        ),
+        (
+            answer(429, {"error": "rate_limit"}),
+            "429 rate_limit",
+            ". Nothing is sent by this limiter until 2026-11-22 17:08:37 UTC.",
+        ),
+        (
+            answer(429, {"error": "plan_limit"}),
+            "429 plan_limit",
+            ". The subscription plan does not allow this call; waiting does not help.",
+        ),
+        (
+            answer(500, {"error": "unknown_error"}),
+            "500 unknown_error",
+            ". It may have taken effect all the same: read the entity before repeating it.",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, APIStatusError) else "",
+)
+def test_a_message_says_what_was_asked_what_came_back_and_what_to_do(
+    error: APIStatusError, facts: str, advice: str
+) -> None:
+    assert str(error) == f"POST {CLOSE_PATH}: {facts} [request req-1]{advice}"
+
+
+def test_a_ban_warns_of_going_on() -> None:
+    message = str(answer(418, {"error": "banned"}))
+    assert message.endswith(
+        "Nothing is sent by this limiter until 2026-11-22 17:08:37 UTC. "
+        "Going on would make the ban longer."
+    )
+
+
+def test_a_message_leaves_out_what_is_not_known() -> None:
+    error = APIStatusError(status_code=409, method="GET", path="/a")
+    assert str(error) == "GET /a: 409 without an error text"
+    blocked = RateLimitError(status_code=429, method="GET", path="/a", error="rate_limit")
+    assert blocked.retry_at is None
+    assert str(blocked) == "GET /a: 429 rate_limit. Nothing is sent by this limiter."
+
+
+@pytest.mark.parametrize(
+    "body", ["", "  ", " <html>Down</html>", "[]", "null", '{"error": null}', '{"error": ""}']
+)
+def test_html_and_json_without_an_error_text_are_left_out_of_a_message(body: str) -> None:
+    assert f"{CLOSE_PATH}: 502 without an error text" in str(answer(502, body))
+
+
+def test_plain_text_is_shown_in_one_line() -> None:
+    body = "Rate limit exceeded.\n  Next request at 2026-11-22 17:08:36 UTC."
+    assert str(answer(429, body)) == (
+        f"POST {CLOSE_PATH}: 429 Rate limit exceeded. Next request at 2026-11-22 17:08:36 UTC. "
+        "[request req-1]. Nothing is sent by this limiter until 2026-11-22 17:08:37 UTC."
+    )
+
+
+def test_only_the_beginning_of_a_long_text_is_shown() -> None:
+    error = APIStatusError(status_code=409, method="GET", path="/a", body="x" * 10_000)
+    assert str(error) == "GET /a: 409 " + "x" * 200
+
+
+def test_a_full_stop_of_the_server_is_not_doubled() -> None:
+    error = AuthenticationError(status_code=401, method="GET", path="/a", error="Wrong key.")
+    assert str(error).startswith("GET /a: 401 Wrong key. Check the key")
+
+
+def test_an_answer_to_a_change_that_cannot_be_understood_says_that_it_happened() -> None:
+    assert str(decode_error()) == (
+        f"POST {CLOSE_PATH}: answered 201, but the body cannot be understood "
+        "(SmartTrade.id: expected a value, got NoneType); "
+        "the server carried it out: do not repeat it, read the entity"
+    )
+
+
+def test_an_answer_to_a_read_that_cannot_be_understood_says_that_nothing_changed() -> None:
+    error = ResponseDecodeError(
+        "not JSON", status_code=200, method="GET", path="/a", body="", may_have_taken_effect=False
+    )
+    assert not error.may_have_taken_effect
+    assert str(error).endswith("(not JSON); it only reads, so nothing has changed")
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [("Insufficient balance", "Insufficient balance"), (None, "the server gives no reason")],
+)
+def test_a_failed_close_names_trade_and_reason_and_where_to_look(
+    reason: str | None, says: str
+) -> None:
+    error = CloseFailedError(7, reason)
+    assert (error.trade_id, error.reason) == (7, reason)
+    assert str(error) == (
+        f"trade 7 ended in failure: {says}. What it held may still be on the exchange: look there."
+    )
+
+
+# --- crossing process boundaries
+
+EVERY_ERROR: list[ThreeCommasError] = [
+    ThreeCommasError("something"),
+    ConfigurationError("secret is empty"),
+    RequestNotSentError("no slot", available_in=12.5),
+    InvalidRequestError("trade_id must be positive"),
+    OutcomeUnknownError("no answer", method="GET", path="/a", may_have_taken_effect=False),
+    decode_error(),
+    CloseFailedError(7, "Insufficient balance"),
+    answer(302),
+    answer(400, {"error": "record_invalid", "error_attributes": {"pair": ["is bad"]}}),
+    answer(401, {"error": "signature_invalid"}),
+    answer(403, {"error": "access_denied"}),
+    answer(404, {"error": "Not found"}),
+    answer(418, {"error": "banned"}),
+    answer(422, {"error": "record_invalid"}),
+    answer(429, {"error": "rate_limit"}),
+    answer(429, {"error": "plan_limit"}),
+    answer(504),
+]
+
+
+@pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("copying", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_errors_are_copied_and_pickled_whole(
+    error: ThreeCommasError, copying: Callable[[ThreeCommasError], object]
+) -> None:
+    copied = copying(error)
+    if isinstance(copied, bytes):
+        copied = pickle.loads(copied)  # noqa: S301 - our own bytes
+    assert isinstance(copied, ThreeCommasError)
+    assert copied is not error
+    assert type(copied) is type(error)
+    assert copied.args == error.args
+    assert vars(copied) == vars(error)
+    assert (str(copied), repr(copied)) == (str(error), repr(error))
+    assert copied.may_have_taken_effect is error.may_have_taken_effect
+
+
+def test_notes_are_pickled_too() -> None:
+    error = CloseFailedError(7, None)
+    error.add_note("trade 7: failed")
+    copied: object = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert isinstance(copied, CloseFailedError)
+    assert copied.__notes__ == ["trade 7: failed"]
+
+
+def test_the_list_above_has_every_public_error() -> None:
+    public = {getattr(errors, name) for name in errors.__all__ if name.endswith("Error")}
+    assert {type(error) for error in EVERY_ERROR} == public
+    assert all(issubclass(cls, ThreeCommasError) for cls in public)
