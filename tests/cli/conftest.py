@@ -20,7 +20,7 @@ class Ran:
     err: str
 
     @property
-    def data(self) -> Any:  # noqa: ANN401 - JSON
+    def data(self) -> Any:
         return json.loads(self.out)
 
 

@@ -70,7 +70,7 @@ class Stage:
         url = self.sandbox.base_url.removesuffix(PREFIX) + target
         return await self.client.request(method, url, content=content, headers=signed)
 
-    async def get(self, path: str) -> Any:  # noqa: ANN401
+    async def get(self, path: str) -> Any:
         """Read something that must be there."""
         answer = await self.call("GET", path)
         assert answer.status_code == 200, answer.text
@@ -88,7 +88,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def stage(**settings: Any) -> AsyncGenerator[Stage]:  # noqa: ANN401
+async def stage(**settings: Any) -> AsyncGenerator[Stage]:
     """Set up a sandbox whose time stands still."""
     time = Time()
     all_settings: dict[str, Any] = {"trades": 3, "clock": time, **settings}

@@ -179,7 +179,7 @@ def test_the_address_is_not_known_before_the_start() -> None:
         ({"time_scale": 0}, "time_scale"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: Any, message: str) -> None:  # noqa: ANN401
+def test_settings_that_make_no_sense_are_refused(settings: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Sandbox(**settings)
 

@@ -81,7 +81,7 @@ PATTERNS = {
 }
 
 
-def assert_shape(value: Any, shape: Any, where: str = "trade") -> None:  # noqa: ANN401
+def assert_shape(value: Any, shape: Any, where: str = "trade") -> None:
     if isinstance(shape, dict):
         fields = cast("dict[str, Any]", shape)
         assert set(value) >= set(fields), where

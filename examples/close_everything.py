@@ -1,0 +1,42 @@
+"""Close every open SmartTrade at market, and say what became of each one.
+
+Shows what it would close, and stops there unless `--yes` is given. The key comes from the
+environment: THREECOMMAS_API_KEY and THREECOMMAS_API_SECRET (or THREECOMMAS_PRIVATE_KEY).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from threecommas_async import AsyncClient, CloseState
+
+
+async def close_everything(client: AsyncClient, *, yes: bool) -> bool:
+    """Return whether every open trade is known to be closing or closed."""
+    trades = [trade async for trade in client.smart_trades.list(status="active")]
+    for trade in trades:
+        print(f"{trade.id} {trade.pair} {trade.status.code} {trade.profit.percent} %")
+    if not yes:
+        print(f"{len(trades)} trades would be closed. Add --yes to close them.")
+        return False
+
+    report = await client.smart_trades.close_many(trade.id for trade in trades)
+    for outcome in report:
+        if not outcome.ok:
+            print(f"{outcome.trade_id} {outcome.state.name}: {outcome.error}")
+    counts = {state.name: count for state, count in report.counts.items()}
+    print(f"{len(report)} trades: {counts}")
+    if report.counts[CloseState.UNKNOWN]:
+        print("UNKNOWN may have happened: read those trades before you close them again.")
+    return report.ok
+
+
+async def main() -> bool:
+    """Close everything with the key of the environment."""
+    async with AsyncClient.from_env() as client:
+        return await close_everything(client, yes="--yes" in sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main()) else 1)
