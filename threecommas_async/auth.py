@@ -189,12 +189,11 @@ class SigningAuth(_HoldsKey, httpx.Auth):
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Sign the built request: the bytes of its target and body, whatever made them."""
-        payload = signing_payload(
-            request.url.raw_path,
-            await request.aread(),
-            json=request.headers.get("content-type", "").startswith("application/json"),
-            json_form=self._signer.json_form,
-        )
+        body = await request.aread()
+        payload = request.url.raw_path
+        if body:
+            json = request.headers.get("content-type", "").startswith("application/json")
+            payload = signing_payload(payload, body, json=json, json_form=self._signer.json_form)
         request.headers["Apikey"] = self._api_key.text
         request.headers["Signature"] = await self._signer.sign(payload)
         yield request
@@ -227,11 +226,11 @@ def _credential(value: object, name: str) -> str:
 
 def _pem_bytes(private_key: str | bytes | os.PathLike[str]) -> bytes:
     """Return PEM bytes from PEM text, PEM bytes, or the path of a PEM file."""
-    if isinstance(private_key, bytes):
-        return private_key
     if isinstance(private_key, str) and "-----BEGIN" in private_key:
+        private_key = private_key.encode(errors="replace")
+    if isinstance(private_key, bytes):
         # An environment variable often carries the line ends as the two characters "\n".
-        return private_key.replace("\\n", "\n").encode()
+        return private_key.replace(b"\\r", b"").replace(b"\\n", b"\n")
     try:
         return Path(private_key).read_bytes()
     except (OSError, ValueError) as error:
@@ -253,7 +252,7 @@ def _load_rsa_key(pem: bytes) -> RSAPrivateKey:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         key, problem = None, "private_key is encrypted; give it without a passphrase"
-    except ValueError:
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the key is not shown
         key, problem = None, "private_key is not a PEM private key"
     else:
         problem = "private_key is not an RSA key"

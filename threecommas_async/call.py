@@ -96,9 +96,9 @@ def prepare(  # noqa: PLR0913 - the parts of a request
         # No separator between the two is documented, so it could not be signed.
         msg = "a call has either a query or a JSON body, not both; nothing was sent"
         raise InvalidRequestError(msg)
-    parts = {name: quote(str(value), safe="") for name, value in path.items()}
+    parts = {name: _path_part(value) for name, value in path.items()}
     target = prefix + endpoint.path.format_map(parts)
-    encoded = urlencode(
+    encoded = query and urlencode(
         [(name, _query_text(value)) for name, value in query.items() if value is not None],
         quote_via=quote,
     )
@@ -112,10 +112,28 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     )
 
 
+def _path_part(value: str | int) -> str:
+    if type(value) is int:
+        return str(value)
+    text = quote(str(value), safe="")
+    if text in {"", ".", ".."}:
+        # It would make another path of it than the one that is meant.
+        msg = f"{value!r} cannot be part of a path; nothing was sent"
+        raise InvalidRequestError(msg)
+    return text
+
+
 def _json_bytes(value: object) -> bytes:
     """Encode a JSON body, compact; these very bytes are signed and sent."""
-    text = jsonlib.dumps(to_json(value), separators=(",", ":"), ensure_ascii=False)
-    return text.encode()
+    try:
+        text = jsonlib.dumps(
+            to_json(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        )
+        return text.encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        # The body is not repeated: it may hold an exchange's keys.
+        msg = f"the body cannot be written as JSON ({type(error).__name__}); nothing was sent"
+    raise InvalidRequestError(msg)
 
 
 def _query_text(value: QueryValue) -> str:

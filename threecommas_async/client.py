@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast
 
 import httpx
@@ -9,14 +10,15 @@ import httpx
 from .auth import HmacSigner, JsonForm, RsaSigner, Signer, SigningAuth
 from .config import DEFAULT_BASE_URL, check_base_url, check_mode, read_env
 from .errors import ConfigurationError
+from .options import check_callback
 from .pipeline import Pipeline
 from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
-from .resources.deals import Deals
 from .resources.smart_trades import SmartTrades
 from .resources.users import Users
 from .retry import RetryPolicy
-from .transport import ConnectionSlots, Gate, environment_proxy
+from .transport import ConnectionSlots, HTTPClient, environment_proxy
 from .version import __version__
+from .waiting import Gate
 
 if TYPE_CHECKING:
     import os
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .hooks import Hook
     from .options import CallOptions
+    from .resources.deals import Deals
 
 __all__ = ["DEFAULT_TIMEOUT", "AsyncClient"]
 
@@ -108,14 +111,16 @@ class AsyncClient:
         http_client: httpx.AsyncClient | None = None,
         hooks: Sequence[Hook] = (),
     ) -> None:
-        url = httpx.URL(check_base_url(base_url))
+        url = _url(base_url)
+        for hook in hooks:
+            check_callback(hook, "hooks")
         headers = {"Accept": "application/json", **check_mode(mode)}
         if type(max_connections) is not int or max_connections < 1:
             msg = f"max_connections must be a whole number from 1 up, not {max_connections!r}"
             raise ConfigurationError(msg)
         self._auth = SigningAuth(api_key, _signer(secret, private_key, json_form))
         self._owned = http_client is None
-        self._http = _http_client(url, transport, http_client)
+        self._http = _http_client(url, transport, http_client, max_connections)
         self._pipeline = Pipeline(
             http=self._http,
             base_url=url,
@@ -129,8 +134,14 @@ class AsyncClient:
         )
         self.base_url: Final = str(url)
         self.smart_trades: Final = SmartTrades(self._pipeline)
-        self.deals: Final = Deals(self._pipeline)
         self.users: Final = Users(self._pipeline)
+
+    @cached_property
+    def deals(self) -> Deals:
+        """Deals of DCA bots."""
+        from .resources.deals import Deals  # noqa: PLC0415 - its models cost time to import
+
+        return Deals(self._pipeline)
 
     @classmethod
     def from_env(cls, **settings: Unpack[ClientSettings]) -> Self:
@@ -217,6 +228,15 @@ def _signer(
     return RsaSigner(private_key, json_form=json_form or JsonForm.CONCATENATED)
 
 
+def _url(base_url: str) -> httpx.URL:
+    checked = check_base_url(base_url)
+    try:
+        return httpx.URL(checked)
+    except (httpx.InvalidURL, ValueError):
+        msg = "base_url must be an https:// URL with a host"
+    raise ConfigurationError(msg)
+
+
 def _timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
     if isinstance(timeout, httpx.Timeout):
         return timeout
@@ -236,6 +256,7 @@ def _http_client(
     url: httpx.URL,
     transport: httpx.AsyncBaseTransport | None,
     http_client: object,
+    max_connections: int,
 ) -> httpx.AsyncClient:
     if http_client is not None:
         if not isinstance(http_client, httpx.AsyncClient):
@@ -245,9 +266,15 @@ def _http_client(
             msg = "give transport or http_client, not both"
             raise ConfigurationError(msg)
         return http_client
-    if transport is None:
-        # One TLS context for all connections: making one takes tens of milliseconds.
-        tls = httpx.create_ssl_context() if url.scheme == "https" else False
-        transport = ConnectionSlots(tls, environment_proxy(url))
-    user_agent = f"threecommas-async/{__version__}"
-    return httpx.AsyncClient(transport=transport, headers={"User-Agent": user_agent})
+    headers = {"User-Agent": f"threecommas-async/{__version__}"}
+    if transport is not None:
+        return httpx.AsyncClient(transport=transport, headers=headers)
+    # One TLS context for all connections: making one takes tens of milliseconds.
+    tls = httpx.create_ssl_context() if url.scheme == "https" else None
+    if proxy := environment_proxy(url):
+        limits = httpx.Limits(
+            max_connections=max_connections, max_keepalive_connections=max_connections
+        )
+        transport = httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, limits=limits)
+        return httpx.AsyncClient(transport=transport, headers=headers)
+    return HTTPClient(ConnectionSlots(url, tls), headers)

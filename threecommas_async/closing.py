@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from .call import Trace
+    from .doubts import Doubts
     from .retry import RetryPolicy
 
 __all__ = [
@@ -52,8 +53,8 @@ T = TypeVar("T")
 class Target(Protocol[T]):
     """What closing needs to know of a kind of entity."""
 
-    doubts: set[int]
-    """Ids whose last close was left UNKNOWN: they are read before they are closed again."""
+    doubts: Doubts
+    """What the closes of these entities know of each other."""
 
     async def close(self, entity_id: int, trace: Trace) -> T:
         """POST the close and return the entity as answered."""
@@ -125,7 +126,12 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
         on_error: called with what a close ended in, before anything is done about it.
     """
     began = asyncio.get_running_loop().time()
-    verdict = await _Close(target, entity_id, policy, read, trace, on_error).settle()
+    read_first = await target.doubts.take_turn(entity_id)
+    try:
+        close = _Close(target, entity_id, policy, read, trace, on_error)
+        verdict = await close.settle(read_first=read_first)
+    finally:
+        target.doubts.end_turn(entity_id)
     return CloseOutcome(
         trade_id=entity_id,
         state=verdict.state,
@@ -154,12 +160,12 @@ class _Close(Generic[T]):
     trace: Trace
     on_error: Callable[[ThreeCommasError], None]
 
-    async def settle(self) -> _Verdict[T]:
+    async def settle(self, *, read_first: bool) -> _Verdict[T]:
         """POST, and after anything ambiguous read before anything else."""
         posts = 0
-        if self.entity_id in self.target.doubts:
+        if read_first:
             self.trace.unknown = True
-            verdict = await self._look(_left_in_doubt(self.entity_id))
+            verdict = await self._look(_earlier_close(self.entity_id))
             if not verdict.again:
                 return verdict
         while True:
@@ -224,9 +230,9 @@ class _Close(Generic[T]):
         return _Verdict(closed if phase is Phase.CLOSED else closing, entity, None)
 
 
-def _left_in_doubt(entity_id: int) -> ThreeCommasError:
+def _earlier_close(entity_id: int) -> ThreeCommasError:
     return OutcomeUnknownError(
-        f"trade {entity_id}: an earlier close was left in doubt, and no read could settle it"
+        f"trade {entity_id}: what became of an earlier close is not known, and no read could tell"
     )
 
 

@@ -63,11 +63,15 @@ def check_base_url(url: str) -> str:
 
     Plain http would show the key to everyone on the way, so it is for loopback only.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        parts, sound = None, False
+    if not sound or parts is None or not parts.hostname or not url.isprintable() or " " in url:
         msg = "base_url must be an https:// URL with a host"
         raise ConfigurationError(msg)
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if parts.username or parts.password or "?" in url or "#" in url:
         msg = "base_url must have neither user, password, query nor fragment"
         raise ConfigurationError(msg)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
@@ -82,7 +86,8 @@ def is_loopback(host: str) -> bool:
         return True
     # All of 127.0.0.0/8 is loopback, given as an address; a name could resolve to anything.
     octets = host.split(".")
-    return len(octets) == 4 and octets[0] == "127" and all(part.isdigit() for part in octets)  # noqa: PLR2004
+    in_range = all(part.isdigit() and int(part) < 256 for part in octets)  # noqa: PLR2004
+    return len(octets) == 4 and octets[0] == "127" and in_range  # noqa: PLR2004
 
 
 def check_mode(mode: str | None) -> dict[str, str]:

@@ -16,17 +16,20 @@ import types
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
 from cattrs import Converter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-__all__ = ["StructureError", "decode", "from_json", "structure", "to_json"]
+__all__ = ["StructureError", "decode", "decode_in_steps", "from_json", "structure", "to_json"]
 
 T = TypeVar("T")
+
+_ITEMS_A_STEP: Final = 20
 
 WIRE: Final = "wire"
 """Key of an attrs field's metadata: its name on the wire where that is no Python name."""
@@ -45,6 +48,21 @@ def decode(content: bytes, returns: type[T]) -> T:
     return structure(from_json(content), returns)
 
 
+def decode_in_steps(content: bytes, returns: type[T]) -> Generator[None, None, T]:
+    """Parse like `decode`, pausing within a list, so that others have a turn in between.
+
+    A page of a hundred trades would otherwise hold the event loop for milliseconds.
+    """
+    data = from_json(content)
+    if get_origin(returns) is not list or type(data) is not list:
+        return structure(data, returns)
+    items: list[Any] = []
+    for start in range(0, len(data), _ITEMS_A_STEP):
+        items += cast("list[Any]", structure(data[start : start + _ITEMS_A_STEP], returns))
+        yield
+    return cast("T", items)
+
+
 def from_json(content: bytes | str) -> object:
     """Parse JSON with numbers kept exact.
 
@@ -52,8 +70,11 @@ def from_json(content: bytes | str) -> object:
         StructureError: the text is not JSON.
     """
     try:
-        return cast("object", json.loads(content, parse_float=Decimal, parse_constant=_no_constant))
-    except (ValueError, RecursionError) as error:
+        text = (
+            content if isinstance(content, str) else content.decode(json.detect_encoding(content))
+        )
+        return cast("object", _decoder.decode(text))
+    except (ValueError, ArithmeticError, RecursionError) as error:
         msg = f"not JSON: {error}" if content else "the body is empty"
     raise StructureError(msg)
 
@@ -68,7 +89,10 @@ def structure(data: object, returns: type[T]) -> T:
 
 
 def to_json(instance: object) -> object:
-    """Turn a model into plain JSON data: Decimals become strings, times ISO 8601 strings."""
+    """Turn a model into plain JSON data under the names that its fields have here.
+
+    Decimals become strings, times ISO 8601 strings.
+    """
     return cast("object", _converter.unstructure(instance))
 
 
@@ -77,68 +101,74 @@ def _no_constant(name: str) -> object:
     raise ValueError(msg)
 
 
+_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+
+
 def _wrong(where: str, expected: str, value: object) -> StructureError:
     # The type is named, the value is not: it may be long, and it is in the body anyway.
     return StructureError(f"{where}: expected {expected}, got {type(value).__name__}")
 
 
-# --- leaves: one function a type, called with a value that is not null, and the name of its field
+# --- leaves: what turns a value that is not null into its type, or raises naming its field
 
 
-def _str(value: object, where: str) -> str:
-    if type(value) is str:
-        return value
-    raise _wrong(where, "a string", value)
-
-
-def _int(value: object, where: str) -> int:
-    if type(value) is int:
-        return value
-    raise _wrong(where, "an integer", value)
-
-
-def _bool(value: object, where: str) -> bool:
-    if type(value) is bool:
-        return value
-    raise _wrong(where, "true or false", value)
-
-
-def _decimal(value: object, where: str) -> Decimal:
+def _decimal(value: Any, where: str) -> Decimal:  # noqa: ANN401 - any JSON value
     kind = type(value)
-    if kind is str or kind is int:
-        try:
-            number = Decimal(cast("str | int", value))
-        except InvalidOperation:
-            raise _wrong(where, "a decimal number", value) from None
-    elif kind is Decimal:
-        number = cast("Decimal", value)
-    else:
+    if kind is not str and kind is not int and kind is not Decimal:
         raise _wrong(where, "a decimal number", value)
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        raise _wrong(where, "a decimal number", value) from None
     if not number.is_finite():
         raise _wrong(where, "a finite number", value)
     return number
 
 
-def _datetime(value: object, where: str) -> datetime:
-    if type(value) is str:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            raise _wrong(where, "an ISO 8601 time", value) from None
+def _datetime(value: Any, where: str) -> datetime:  # noqa: ANN401 - any JSON value
+    if type(value) is not str:
+        raise _wrong(where, "an ISO 8601 time", value)
+    try:
+        moment = datetime.fromisoformat(value)
         if moment.tzinfo is UTC:
             return moment
         # All documented times are UTC; one without an offset is taken as such.
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    raise _wrong(where, "an ISO 8601 time", value)
+    except (ValueError, OverflowError):
+        raise _wrong(where, "an ISO 8601 time", value) from None
 
 
-_LEAVES: Final[dict[object, Any]] = {
-    str: _str,
-    int: _int,
-    bool: _bool,
+def _items(value: object, where: str) -> list[Any]:
+    if type(value) is list:
+        return value
+    raise _wrong(where, "an array", value)
+
+
+# JSON has these types itself: a look at the value's type is all there is to do.
+_AS_THEY_ARE: Final[dict[object, str]] = {
+    str: "a string",
+    int: "an integer",
+    bool: "true or false",
+}
+_CONVERTED: Final[dict[object, Callable[[Any, str], object]]] = {
     Decimal: _decimal,
     datetime: _datetime,
 }
+
+
+def _leaf(kind: object) -> Callable[[Any, str], Any] | None:
+    """Return what turns a value into this type; None where that is not a leaf."""
+    if kind in _AS_THEY_ARE:
+        return partial(_as_it_is, kind)
+    if members := _open_enum(kind):
+        return lambda value, where: members.get(_as_it_is(str, value, where), value)
+    return _CONVERTED.get(kind)
+
+
+def _as_it_is(kind: object, value: object, where: str) -> Any:  # noqa: ANN401 - of that kind
+    if type(value) is kind:
+        return value
+    raise _wrong(where, _AS_THEY_ARE[kind], value)
 
 
 # --- classes
@@ -147,7 +177,7 @@ _LEAVES: Final[dict[object, Any]] = {
 def _class_hook(cls: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - a cattrs hook
     """Write the constructor of one attrs class."""
     attrs.resolve_types(cls)
-    names: dict[str, Any] = {"cls": cls, "_wrong": _wrong, "absent": object()}
+    names: dict[str, Any] = {"cls": cls, "_wrong": _wrong, "_items": _items}
     lines = [
         "def construct(data, _=None):",
         "  if type(data) is not dict:",
@@ -156,63 +186,74 @@ def _class_hook(cls: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - 
     ]
     for field in attrs.fields(cls):
         lines += _field_lines(cls, field, converter, names)
-    arguments = ", ".join(f"{field.alias}=_{field.name}" for field in attrs.fields(cls))
-    lines.append(f"  return cls({arguments})")
+    lines += _construction_lines(cls, names)
     exec("\n".join(lines), names)  # noqa: S102 - the text is made from our own classes only
     return names["construct"]
+
+
+def _construction_lines(cls: type[Any], names: dict[str, Any]) -> list[str]:
+    """Write the lines that make the instance of the variables.
+
+    Frozen and slotted as our models are, each field is set through its slot: the frozen `__init__`
+    looks every one of them up by name, which takes as long as all the checks.
+    """
+    fields = attrs.fields(cls)
+    slots = {field.name: getattr(cls, field.name, None) for field in fields}
+    plain = not hasattr(cls, "__attrs_post_init__") and not any(
+        field.validator or field.converter for field in fields
+    )
+    if not plain or not all(isinstance(s, types.MemberDescriptorType) for s in slots.values()):
+        arguments = ", ".join(f"{field.alias}=_{field.name}" for field in fields)
+        return [f"  return cls({arguments})"]
+    names["new"] = object.__new__
+    names |= {f"set_{name}": cast("Any", slot).__set__ for name, slot in slots.items()}
+    settings = [f"  set_{field.name}(it, _{field.name})" for field in fields]
+    return ["  it = new(cls)", *settings, "  return it"]
 
 
 def _field_lines(
     cls: type[Any], field: attrs.Attribute[Any], converter: Converter, names: dict[str, Any]
 ) -> list[str]:
     """Write the lines that read one field into the variable `_<name>`."""
-    name, wire = field.name, field.metadata.get(WIRE, field.name)
+    value, wire = f"_{field.name}", field.metadata.get(WIRE, field.name)
     where = f"{cls.__name__}.{wire}"
-    expression = _expression(_without_none(field.type), f"_{name}", where, converter, names)
-    lines = [f"  _{name} = get({wire!r})"]
+    lines = [f"  {value} = get({wire!r})", f"  if {value} is not None:"]
+    kind = _without_none(field.type)
+    lines += [f"    {line}" for line in _value_lines(value, kind, where, converter, names)]
     if field.default is attrs.NOTHING:
-        lines += [f"  if _{name} is None:", f"    raise _wrong({where!r}, 'a value', None)"]
-        return [*lines, f"  _{name} = {expression}"]
-    names[f"default_{name}"] = field.default
-    return [
-        *lines,
-        f"  if _{name} is None:",
-        f"    _{name} = default_{name}",
-        "  else:",
-        f"    _{name} = {expression}",
-    ]
+        return [*lines, "  else:", f"    raise _wrong({where!r}, 'a value', None)"]
+    if field.default is not None:
+        names[f"default{value}"] = field.default
+        lines += ["  else:", f"    {value} = default{value}"]
+    return lines
 
 
-def _expression(
-    kind: object, variable: str, where: str, converter: Converter, names: dict[str, Any]
-) -> str:
-    """Write the expression that turns a value which is not null into the type of its field."""
-    function = f"{variable}_hook"
-    if kind in _LEAVES:
-        names[function] = _LEAVES[kind]
-        return f"{function}({variable}, {where!r})"
+def _value_lines(
+    value: str, kind: object, where: str, converter: Converter, names: dict[str, Any]
+) -> list[str]:
+    """Write the lines that turn the variable `value`, which is not null, into its type."""
+    if kind in _AS_THEY_ARE:
+        name = cast("type[Any]", kind).__name__
+        complaint = f"raise _wrong({where!r}, {_AS_THEY_ARE[kind]!r}, {value})"
+        return [f"if type({value}) is not {name}: {complaint}"]
+    hook = f"hook{value}"
+    if kind in _CONVERTED:
+        names[hook] = _CONVERTED[kind]
+        return [f"{value} = {hook}({value}, {where!r})"]
     if members := _open_enum(kind):
-        names["_str"] = _str
-        names[f"{variable}_members"] = members
-        # Most values are known; of the others only strings pass, as they are.
-        return (
-            f"({variable}_members.get({variable}) if type({variable}) is str else None)"
-            f" or _str({variable}, {where!r})"
-        )
+        names[hook] = members.get
+        # A code nobody knows stays the string it is.
+        return [
+            f"if type({value}) is not str: raise _wrong({where!r}, 'a string', {value})",
+            f"{value} = {hook}({value}, {value})",
+        ]
     if get_origin(kind) is tuple:
-        item = f"{variable}_item"
-        names["_items"] = _items
-        inner = _expression(get_args(kind)[0], item, where, converter, names)
-        return f"tuple([{inner} for {item} in _items({variable}, {where!r})])"
-    names[function] = converter.get_structure_hook(kind)
-    names[f"{variable}_kind"] = kind
-    return f"{function}({variable}, {variable}_kind)"
-
-
-def _items(value: object, where: str) -> list[object]:
-    if type(value) is list:
-        return cast("list[object]", value)
-    raise _wrong(where, "an array", value)
+        item = get_args(kind)[0]
+        names[hook] = _leaf(item) or converter.get_structure_hook(item)
+        items = f"_items({value}, {where!r})"
+        return [f"{value} = tuple([{hook}(item, {where!r}) for item in {items}])"]
+    names[hook], names[f"kind{value}"] = converter.get_structure_hook(kind), kind
+    return [f"{value} = {hook}({value}, kind{value})"]
 
 
 def _without_none(kind: object) -> object:
@@ -241,9 +282,15 @@ def _list_hook(kind: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - 
     return structure_list
 
 
+def _is_leaf(kind: object) -> bool:
+    return _leaf(kind) is not None
+
+
 def _leaf_hook(kind: type[Any]) -> Callable[[object, object], Any]:
-    leaf = _LEAVES[kind]
-    return lambda value, _: leaf(value, kind.__name__)
+    """Return what structures a leaf by itself, which is no field of a class, as in `list[str]`."""
+    leaf = _leaf(kind)
+    where = getattr(kind, "__name__", "code")
+    return lambda value, _: leaf(value, where) if leaf else value
 
 
 def _is_list(kind: object) -> bool:
@@ -256,7 +303,9 @@ def _make_converter() -> Converter:
     register(attrs.has, _class_hook)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     register(_is_list, _list_hook)
-    register(_LEAVES.__contains__, _leaf_hook)
+    register(_is_leaf, _leaf_hook)
+    for kind in (str, int, bool):  # cattrs' own would coerce, and go before any factory
+        converter.register_structure_hook(kind, _leaf_hook(kind))
     converter.register_unstructure_hook(Decimal, str)
     converter.register_unstructure_hook(datetime, datetime.isoformat)
     return converter

@@ -362,7 +362,7 @@ def says_not_found(error: str | None) -> bool:
 def _parse_body(body: str) -> tuple[str | None, str | None, dict[str, tuple[str, ...]]]:
     try:
         data: object = json.loads(body)
-    except ValueError:  # plain text and HTML are documented for 429, 502 and 504
+    except (ValueError, RecursionError):  # plain text and HTML are documented for 429, 502 and 504
         return None, None, {}
     if not isinstance(data, dict):
         return None, None, {}
@@ -383,6 +383,8 @@ def _plain_text(body: str) -> str:
         json.loads(text)
     except ValueError:
         return text[:200]
+    except RecursionError:
+        pass  # JSON all the same
     return ""
 
 

@@ -81,7 +81,9 @@ _DEAL_PHASES: dict[str, Phase] = {
     DealCode.FAILED: Phase.FAILED,
 }
 
-_CLOSED_WORDS = ("finished", "finish", "closed", "sold", "completed", "cancelled", "liquidated")
+_CLOSED_WORDS = frozenset(
+    {"finished", "finish", "closed", "sold", "completed", "cancelled", "liquidated"}
+)
 _CLOSING_WORDS = ("pending", "in_progress", "order_placed")
 
 
@@ -123,7 +125,8 @@ def deal_is_closable(deal: Deal) -> bool:
 
 
 def _phase_by_wording(code: str) -> Phase:
-    if code.endswith(_CLOSED_WORDS):
+    words = code.split("_")
+    if words[-1] in _CLOSED_WORDS and "partially" not in words:
         return Phase.CLOSED
     if code.endswith(_CLOSING_WORDS):
         return Phase.CLOSING

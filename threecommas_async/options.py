@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypedDict, cast
 
@@ -19,6 +19,9 @@ __all__ = [
 ]
 
 _MAX_ID = 2**63 - 1
+_FOREVER = 1e12
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
 class CallOptions(TypedDict, total=False):
@@ -58,7 +61,7 @@ def check_seconds(value: object, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number of seconds, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value < _FOREVER:
         msg = f"{name} must be a finite number of seconds from 0 up; nothing was sent"
         raise InvalidRequestError(msg)
     return float(value)
@@ -71,8 +74,21 @@ def check_options(options: CallOptions) -> None:
         raise InvalidRequestError(msg)
     check_seconds(options.get("timeout"), "timeout")
     check_seconds(options.get("deadline"), "deadline")
-    for name, value in options.get("extra_headers", {}).items():
-        if not name or not name.isascii() or any(c in f"{name}{value}" for c in "\r\n\0"):
+    _check_headers(options.get("extra_headers", {}))
+
+
+def _check_headers(headers: object) -> None:
+    if not isinstance(headers, Mapping):
+        msg = f"extra_headers must be a mapping, not {type(headers).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
+    for name, value in cast("Mapping[object, object]", headers).items():
+        if not (
+            isinstance(name, str)
+            and isinstance(value, str)
+            and _HEADER_NAME.fullmatch(name)
+            and _HEADER_VALUE.fullmatch(value)
+        ):
+            # The value is not repeated: it may be a secret.
             msg = f"extra_headers: {name!r} is not a header that can be sent; nothing was sent"
             raise InvalidRequestError(msg)
 
@@ -86,8 +102,8 @@ def check_ids(values: object, name: str = "trade_ids") -> list[int]:
     return list(dict.fromkeys(check_id(value, f"each of {name}") for value in ids))
 
 
-def check_callback(callback: object) -> None:
+def check_callback(callback: object, name: str = "on_outcome") -> None:
     """Check a callback that is called and not awaited, or raise `InvalidRequestError`."""
     if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
-        msg = "on_outcome must be a plain function, not a coroutine function; nothing was sent"
+        msg = f"{name} must be a plain function, not a coroutine function; nothing was sent"
         raise InvalidRequestError(msg)

@@ -134,5 +134,7 @@ class CloseReport(Generic[T_co]):
 def _noted(outcome: CloseOutcome[object]) -> ThreeCommasError:
     # A copy: what stopped a batch is the reason of many outcomes, and each has a note of its own.
     error = copy.copy(outcome.error) if outcome.error else OutcomeUnknownError("no error is known")
+    error.__notes__ = list(getattr(error, "__notes__", ()))
+    error.__cause__ = outcome.error.__cause__ if outcome.error else None
     error.add_note(f"trade {outcome.trade_id}: {outcome.state.value}")
     return error

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import httpx
 
 from .call import Call, QueryValue, Response, Trace, prepare
-from .converter import StructureError, decode
+from .converter import StructureError, decode_in_steps
 from .endpoint import Endpoint, Safety
 from .errors import (
     APIStatusError,
@@ -31,12 +31,12 @@ from .hooks import AttemptEnded, Blocked, Hook, emit
 from .retry import Block, Fate, RetryPolicy, classify, next_delay, read_block
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from .auth import SigningAuth
     from .options import CallOptions
     from .rate_limit import RateLimiter
-    from .transport import Gate
+    from .waiting import Gate
 
 __all__ = ["Pipeline"]
 
@@ -80,6 +80,7 @@ class Pipeline:
         self._gate = gate
         self._timeout = timeout
         self._headers = headers
+        self._joined: tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]] | None = None
         self._hooks = tuple(hooks)
 
     async def send(  # noqa: PLR0913 - the parts of a request, by name
@@ -203,11 +204,12 @@ class Pipeline:
         return failure
 
     def _build(self, call: Call[T]) -> httpx.Request:
-        headers = self._http.headers.copy()
-        headers.update(self._headers)
-        headers.update(call.extra_headers)
-        if call.body is not None:
-            headers["Content-Type"] = "application/json"
+        headers: list[tuple[bytes, bytes]] | httpx.Headers = self._plain_headers()
+        if call.extra_headers or call.body is not None:
+            headers = httpx.Headers(headers)
+            headers.update(call.extra_headers)
+            if call.body is not None:
+                headers["Content-Type"] = "application/json"
         return httpx.Request(
             call.endpoint.method,
             self._base_url.copy_with(raw_path=call.raw_path),
@@ -215,6 +217,15 @@ class Pipeline:
             content=call.body,
             extensions={"timeout": self._timeout_of(call)},
         )
+
+    def _plain_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return what every request carries: the headers of the httpx client, and ours on top."""
+        theirs = self._http.headers
+        if self._joined is None or self._joined[0] != theirs.raw:
+            ours = httpx.Headers(theirs)
+            ours.update(self._headers)
+            self._joined = (theirs.raw, ours.raw)
+        return self._joined[1]
 
     def _timeout_of(self, call: Call[T]) -> dict[str, float | None]:
         timeout = self._timeout if call.timeout is None else httpx.Timeout(call.timeout)
@@ -229,7 +240,7 @@ class Pipeline:
             return answer
         status_code, endpoint = answer.status_code, call.endpoint
         if classify(status_code) is Fate.DONE:
-            return self._decoded(call, answer)
+            return await self._decoded(call, answer)
         body = self._auth.redact(answer.text, answer.request)
         block = self._read_block(call, answer, body)
         error = api_status_error(
@@ -264,9 +275,11 @@ class Pipeline:
             now=datetime.now(UTC),
         )
 
-    def _decoded(self, call: Call[T], answer: httpx.Response) -> Response[T] | ThreeCommasError:
+    async def _decoded(
+        self, call: Call[T], answer: httpx.Response
+    ) -> Response[T] | ThreeCommasError:
         try:
-            data = decode(answer.content, call.endpoint.returns)
+            data = await _with_pauses(decode_in_steps(answer.content, call.endpoint.returns))
         except StructureError as error:
             return ResponseDecodeError(
                 str(error),
@@ -287,6 +300,8 @@ class Pipeline:
         waited: float,
         elapsed: float,
     ) -> None:
+        if not self._hooks and not _log.isEnabledFor(logging.DEBUG):
+            return
         fate, status_code, error = _fate(result)
         _log.debug(
             "%s %s: %s, status %s, waited %.3f s, took %.3f s",
@@ -304,6 +319,16 @@ class Pipeline:
                 error=error,
             )
             emit(self._hooks, event)
+
+
+async def _with_pauses(steps: Generator[None, None, T]) -> T:
+    """Run steps to their end, with a turn for everyone else between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("T", end.value)
+        await asyncio.sleep(0)
 
 
 def _fate(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -19,13 +19,11 @@ from attrs import frozen
 
 from .endpoint import Safety
 from .errors import (
+    APIStatusError,
     ConfigurationError,
-    IPBannedError,
     OutcomeUnknownError,
-    PlanLimitError,
     RateLimitError,
     RequestNotSentError,
-    ServerError,
     ThreeCommasError,
     is_ambiguous,
 )
@@ -39,6 +37,8 @@ __all__ = ["Block", "Fate", "RetryPolicy", "classify", "next_delay", "read_block
 _BLOCK_MARGIN = 1.0
 # The shortest ban documented, for a 418 that does not say until when.
 _SHORTEST_BAN = 120.0
+# A `Date` further off than this is the server's mistake, not ours.
+_BELIEVABLE_SKEW = timedelta(days=1)
 _LONGEST_BLOCK = 3 * 24 * 3600.0
 
 _NEXT_REQUEST = re.compile(r"next request at (\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)", re.IGNORECASE)
@@ -99,7 +99,7 @@ class RetryPolicy:
 
         `chance`, from 0 to 1, stands in for the random draw.
         """
-        full = min(self.backoff * 2.0 ** (attempts - 1), self.max_backoff)
+        full = min(self.backoff * 2.0 ** min(attempts - 1, 64), self.max_backoff)
         drawn = random.random() if chance is None else chance  # noqa: S311 - jitter, no secret
         return full * (1 - self.jitter * drawn)
 
@@ -125,14 +125,15 @@ def next_delay(
     if isinstance(error, RateLimitError):
         # The limiter has been told: the next acquire waits the block out.
         return 0.0 if refusals <= policy.rate_limit_waits else None
-    if isinstance(error, (PlanLimitError, IPBannedError)) or attempts >= policy.attempts:
+    if attempts >= policy.attempts:
         return None
     if isinstance(error, RequestNotSentError):
         # Without a slot in time there is no point in asking again.
         return None if error.available_in is not None else policy.pause(attempts)
-    if isinstance(error, (OutcomeUnknownError, ServerError)) and safety is Safety.SAFE:
-        return policy.pause(attempts)
-    return None
+    unknown = isinstance(error, OutcomeUnknownError) or (
+        isinstance(error, APIStatusError) and is_ambiguous(error.status_code)
+    )
+    return policy.pause(attempts) if unknown and safety is Safety.SAFE else None
 
 
 @frozen
@@ -160,6 +161,8 @@ def read_block(
         now: aware time here.
     """
     server_now = _http_date(headers.get("date")) or now
+    if abs(server_now - now) > _BELIEVABLE_SKEW:
+        server_now = now
     seconds = _named_seconds(body, server_now)
     if seconds is None:
         seconds = _retry_after_seconds(headers.get("retry-after"), server_now)
@@ -201,6 +204,6 @@ def _http_date(value: str | None) -> datetime | None:
         return None
     try:
         named = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return named.replace(tzinfo=UTC) if named.tzinfo is None else named

@@ -1,96 +1,151 @@
-"""The connections: one single-connection transport for each call under way.
+"""The connections: one HTTP connection for each call under way.
 
 A connection pool searches its queue on every request and release, so its cost grows with the
-calls that wait in it; a pool of one that never queues costs a quarter. Who may be under way is
-decided before a request is even built (`Gate`), so no pool here ever has a second caller, and no
-call can fail for want of a connection (`PoolTimeout`).
+calls that wait in it; a connection that has one caller at a time costs a fraction. Who may be
+under way is decided before a request is even built (`Gate`), so none here ever has a second caller,
+and no call can fail for want of a connection (`PoolTimeout`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from .config import is_loopback
-from .waiting import Line
+from .network import AsyncioBackend
 
 if TYPE_CHECKING:
     import ssl
 
-    from .endpoint import Priority
+__all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
 
-__all__ = ["ConnectionSlots", "Gate", "environment_proxy"]
+# An idle connection is kept so many seconds. A server that closes it earlier is noticed.
+_KEEPALIVE = 30.0
 
-
-class Gate:
-    """Lets a fixed number of calls through at a time; closes first, then first come."""
-
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._line: Line[None, None] = Line()
-
-    async def enter(self, priority: Priority) -> None:
-        """Wait until a place is free. Follow with `leave`, whatever happens."""
-        if self._free:
-            self._free -= 1
-            return
-        place = self._line.join(priority, None)
-        try:
-            await place.future
-        except asyncio.CancelledError:
-            self._line.leave(place)
-            if place.future.done() and not place.future.cancelled():
-                self.leave()
-            raise
-
-    def leave(self) -> None:
-        """Give the place to the next in line."""
-        place = self._line.first()
-        if place is None:
-            self._free += 1
-        else:
-            self._line.serve(place, None)
+# httpx has an exception of the same name for each of httpcore's.
+_HTTPX_ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
+    getattr(httpcore, name): getattr(httpx, name)
+    for name in (
+        "ConnectError",
+        "ConnectTimeout",
+        "LocalProtocolError",
+        "NetworkError",
+        "PoolTimeout",
+        "ProtocolError",
+        "ProxyError",
+        "ReadError",
+        "ReadTimeout",
+        "RemoteProtocolError",
+        "TimeoutException",
+        "UnsupportedProtocol",
+        "WriteError",
+        "WriteTimeout",
+    )
+}
 
 
 class ConnectionSlots(httpx.AsyncBaseTransport):
-    """Routes each request to a transport of its own that keeps one connection alive.
+    """Routes each request to an idle connection, or a new one.
 
     The last one used goes first, so that in quiet times the others expire. A connection over which
-    anything went wrong is dropped with its transport.
+    anything went wrong is dropped.
     """
 
-    def __init__(self, tls: ssl.SSLContext | bool, proxy: str | None = None) -> None:  # noqa: FBT001
+    def __init__(self, url: httpx.URL, tls: ssl.SSLContext | None) -> None:
+        self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, url.port or _PORTS[url.scheme])
         self._tls = tls
-        self._proxy = proxy
-        self._idle: list[httpx.AsyncHTTPTransport] = []
+        self._backend = AsyncioBackend()
+        self._idle: list[httpcore.AsyncHTTPConnection] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send over an idle connection, or a new one, and read the whole answer."""
-        slot = self._idle.pop() if self._idle else self._open()
+        """Send, and read the whole answer, before the connection is another's."""
+        connection = await self._take()
         try:
-            response = await slot.handle_async_request(request)
-            await response.aread()
-        except BaseException:
-            await slot.aclose()
-            raise
-        self._idle.append(slot)
+            answer = await connection.handle_async_request(_to_httpcore(request, self._origin))
+            body = b"".join([part async for part in answer.aiter_stream()])
+            await answer.aclose()
+        except BaseException as error:
+            await connection.aclose()
+            httpx_error = _HTTPX_ERRORS.get(type(error))
+            if httpx_error is None:
+                raise
+            raise httpx_error(str(error)) from error
+        self._idle.append(connection)
+        response = httpx.Response(
+            answer.status,
+            headers=answer.headers,
+            stream=httpx.ByteStream(body),
+            extensions=answer.extensions,
+        )
+        response.read()
         return response
 
-    def _open(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(
-            verify=self._tls,
-            proxy=self._proxy,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+    async def _take(self) -> httpcore.AsyncHTTPConnection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_available() and not connection.has_expired():
+                return connection
+            await connection.aclose()
+        return httpcore.AsyncHTTPConnection(
+            self._origin,
+            ssl_context=self._tls,
+            keepalive_expiry=_KEEPALIVE,
+            network_backend=self._backend,
         )
 
     async def aclose(self) -> None:
         """Close the idle connections; one in use is closed by its caller's failure."""
         idle, self._idle = self._idle, []
-        for slot in idle:
-            await slot.aclose()
+        for connection in idle:
+            await connection.aclose()
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def _to_httpcore(request: httpx.Request, origin: httpcore.Origin) -> httpcore.Request:
+    url = httpcore.URL(
+        scheme=origin.scheme, host=origin.host, port=origin.port, target=request.url.raw_path
+    )
+    return httpcore.Request(
+        request.method,
+        url,
+        headers=request.headers.raw,
+        content=request.content,
+        extensions=request.extensions,
+    )
+
+
+class HTTPClient(httpx.AsyncClient):
+    """The httpx client of one `AsyncClient`, which sends to one address and keeps no cookies.
+
+    `send` goes the short way: what it leaves out (redirects, cookies, event hooks, environment
+    credentials) is either refused by this library or cannot be set on a client of its own, and
+    costs more than signing and parsing together.
+    """
+
+    def __init__(self, slots: ConnectionSlots, headers: dict[str, str]) -> None:
+        super().__init__(transport=slots, headers=headers)
+        self._slots = slots
+
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        auth: Any = None,  # noqa: ANN401 - httpx's interface
+        **_: Any,  # noqa: ANN401 - same
+    ) -> httpx.Response:
+        """Sign, send, and return the answer, read to its end."""
+        if isinstance(auth, httpx.Auth):
+            flow = auth.async_auth_flow(request)
+            request = await anext(flow)
+            await flow.aclose()
+        response = await self._slots.handle_async_request(request)
+        response.request = request
+        return response
 
 
 def environment_proxy(url: httpx.URL) -> str | None:

@@ -1,4 +1,4 @@
-"""A line of tasks waiting for the same thing: closes before everything else, then first come."""
+"""Waiting in line: closes before everything else, then first come."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .endpoint import Priority
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Line", "Place"]
+__all__ = ["Gate", "Line", "Place"]
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -77,3 +77,33 @@ class Line(Generic[W, T]):
 
     def __len__(self) -> int:
         return sum(map(len, self._places.values()))
+
+
+class Gate:
+    """Lets a fixed number of calls through at a time; closes first, then first come."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._line: Line[None, None] = Line()
+
+    async def enter(self, priority: Priority) -> None:
+        """Wait until a place is free. Follow with `leave`, whatever happens."""
+        if self._free:
+            self._free -= 1
+            return
+        place = self._line.join(priority, None)
+        try:
+            await place.future
+        except asyncio.CancelledError:
+            self._line.leave(place)
+            if place.future.done() and not place.future.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        """Give the place to the next in line."""
+        place = self._line.first()
+        if place is None:
+            self._free += 1
+        else:
+            self._line.serve(place, None)

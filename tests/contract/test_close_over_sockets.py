@@ -193,8 +193,9 @@ async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection() -> N
             await asyncio.wait({task})
 
         await asyncio.gather(*map(cancelled_soon, range(1, 301)))
-        await asyncio.sleep(0.02)
-        assert server.open_connections <= 4
+        async with asyncio.timeout(5):
+            while server.open_connections > 4:
+                await asyncio.sleep(0.01)  # the server takes a moment to notice
         trades = await asyncio.gather(
             *(client.smart_trades.close_by_market(i) for i in range(1, 51))
         )

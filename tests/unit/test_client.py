@@ -132,7 +132,7 @@ async def test_the_proxy_of_the_environment_is_used(
 
 
 async def test_connections_are_closed_with_the_transport() -> None:
-    slots = ConnectionSlots(tls=False)
+    slots = ConnectionSlots(httpx.URL("http://127.0.0.1:1"), None)
     await slots.aclose()
     client = httpx.AsyncClient(transport=slots)
     with pytest.raises(httpx.ConnectError):

@@ -25,6 +25,7 @@ from threecommas_async import (
     RequestNotSentError,
     ServerError,
     SmartTrade,
+    UnprocessableEntityError,
 )
 
 pytestmark = pytest.mark.looptime
@@ -237,6 +238,44 @@ async def test_a_close_cancelled_in_flight_is_read_first_the_next_time() -> None
         api.apply(1)
         await client.smart_trades.close_by_market(1)
     assert api.count("POST") == 1
+
+
+async def test_two_calls_for_one_trade_at_a_time_send_one_close() -> None:
+    api = Api([1, 2], latency=5.0)
+    async with client_of(api) as client:
+        one, two, report = await asyncio.gather(
+            client.smart_trades.close_by_market(1),
+            client.smart_trades.close_by_market(1),
+            client.smart_trades.close_many([1, 2]),
+        )
+    assert one.id == two.id == 1
+    assert report.ok
+    assert api.posts == {1: 1, 2: 1}
+
+
+async def test_a_second_call_closes_what_the_first_could_not() -> None:
+    api = Api([1], latency=5.0)
+    api.faults[1] = [answering(lambda: error(422, text="not now"))]
+    async with client_of(api) as client:
+        results = await asyncio.gather(
+            client.smart_trades.close_by_market(1),
+            client.smart_trades.close_by_market(1),
+            return_exceptions=True,
+        )
+    assert isinstance(results[0], UnprocessableEntityError)
+    assert isinstance(results[1], SmartTrade)
+
+
+async def test_one_that_gives_up_its_turn_leaves_it_to_the_next() -> None:
+    api = Api([1], latency=5.0)
+    async with client_of(api) as client:
+        calls = [asyncio.create_task(client.smart_trades.close_by_market(1)) for _ in range(3)]
+        await asyncio.sleep(1)
+        calls[1].cancel()
+        await asyncio.wait(calls)
+    assert calls[1].cancelled()
+    assert calls[2].result().id == 1
+    assert api.posts == {1: 1}
 
 
 # --- waiting

@@ -58,6 +58,8 @@ def test_https_anywhere_and_http_on_loopback_pass(url: str, checked: str) -> Non
         "http://10.0.0.1",
         "http://0.0.0.0",
         "http://128.0.0.1",
+        "http://127.1",
+        "http://127.0.0.0.1",
         "http://127.0.0.1.evil.example",
         "http://127.evil.example",
         "http://127.0.0.x",

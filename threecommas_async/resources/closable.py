@@ -10,6 +10,7 @@ from ..batch import CloseBatch
 from ..call import Trace
 from ..closing import Target, close_one, error_of, interrupted, keep_doubts
 from ..confirming import wait_closed
+from ..doubts import Doubts
 from ..options import CallOptions, check_callback, check_id, check_ids, check_seconds
 from ..outcomes import CloseOutcome, CloseReport
 
@@ -31,7 +32,7 @@ class ClosableResource(ABC, Generic[T]):
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         # What earlier calls left UNKNOWN is read before it is closed again.
-        self._doubts: set[int] = set()
+        self._doubts = Doubts()
 
     @abstractmethod
     def _target(self, options: CallOptions) -> Target[T]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..call import Trace
     from ..closing import Target
+    from ..doubts import Doubts
     from ..lifecycle import Phase
     from ..outcomes import CloseOutcome, CloseReport
     from ..pipeline import Pipeline
@@ -208,7 +209,7 @@ class Deals(ClosableResource[Deal]):
 class _Target:
     """Deals as something to close, see `closing.Target`."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: set[int]) -> None:
+    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: Doubts) -> None:
         self.doubts = doubts
         self._pipeline = pipeline
         self._options = options

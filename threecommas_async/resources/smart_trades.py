@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..call import Trace
     from ..closing import Target
+    from ..doubts import Doubts
     from ..lifecycle import Phase
     from ..outcomes import CloseOutcome, CloseReport
     from ..pipeline import Pipeline
@@ -224,7 +225,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
 class _Target:
     """Smart trades as something to close, see `closing.Target`."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: set[int]) -> None:
+    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: Doubts) -> None:
         self.doubts = doubts
         self._pipeline = pipeline
         self._options = options
@@ -264,7 +265,7 @@ class _Target:
 class _TargetOrCancel(_Target):
     """Smart trades, where one whose entry is not filled is cancelled instead of closed."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: set[int]) -> None:
+    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: Doubts) -> None:
         super().__init__(pipeline, options, doubts)
         self._pending: set[int] = set()
 

@@ -1,0 +1,197 @@
+"""TCP and TLS for httpcore, straight on asyncio.
+
+httpcore's own backend goes through anyio, whose cancel scopes around each read and write cost more
+than half of what the HTTP parsing itself does. httpcore lets a network backend be handed in; this
+is one. HTTP stays with httpcore and h11.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import httpcore
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+__all__ = ["AsyncioBackend"]
+
+# Beyond so many bytes that nobody has read, the peer is made to wait.
+_HIGH_WATER = 256 * 1024
+
+
+class AsyncioBackend(httpcore.AsyncNetworkBackend):
+    """Opens TCP connections on the running event loop."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect, trying the host's addresses side by side."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(timeout):
+                _, protocol = await loop.create_connection(
+                    _Bytes,
+                    host,
+                    port,
+                    local_addr=None if local_address is None else (local_address, 0),
+                    happy_eyeballs_delay=0.25,
+                )
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        return _Stream(protocol)
+
+
+class _Bytes(asyncio.Protocol):
+    """What has come in over a connection and was not read yet."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.over = False
+        self.error: Exception | None = None
+        self.transport: asyncio.Transport
+        self._reading_paused = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._writing_paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        if len(self.buffer) > _HIGH_WATER and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> None:
+        self.over = True
+        _wake(self._reader)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over = True
+        self.error = exc
+        _wake(self._reader)
+        _wake(self._writer)
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        _wake(self._writer)
+
+    async def readable(self) -> None:
+        """Wait until there is something to read or the connection is over."""
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    async def writable(self) -> None:
+        """Wait until what was written has found its way out, as far as it must."""
+        while self._writing_paused and not self.over:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+
+    def take(self, max_bytes: int) -> bytes:
+        """Take what has come in, up to so many bytes."""
+        data = bytes(self.buffer[:max_bytes])
+        del self.buffer[:max_bytes]
+        if self._reading_paused and len(self.buffer) <= _HIGH_WATER:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        return data
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """One connection."""
+
+    def __init__(self, protocol: _Bytes) -> None:
+        self._protocol = protocol
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,
+    ) -> bytes:
+        """Return what has come in; empty when the connection is over."""
+        protocol = self._protocol
+        if not protocol.buffer and not protocol.over:
+            try:
+                async with asyncio.timeout(timeout):
+                    await protocol.readable()
+            except TimeoutError as error:
+                raise httpcore.ReadTimeout(str(error)) from error
+        if not protocol.buffer and protocol.error is not None:
+            raise httpcore.ReadError(str(protocol.error)) from protocol.error
+        return protocol.take(max_bytes)
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,
+    ) -> None:
+        """Send bytes."""
+        protocol = self._protocol
+        if not buffer:
+            return
+        if protocol.over:
+            text = "the connection was closed by the other side"
+            raise httpcore.WriteError(text) from protocol.error
+        protocol.transport.write(buffer)
+        try:
+            async with asyncio.timeout(timeout):
+                await protocol.writable()
+        except TimeoutError as error:
+            raise httpcore.WriteTimeout(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Close at once: nothing that is not answered yet is of use any more."""
+        self._protocol.transport.abort()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Go on encrypted."""
+        loop, protocol = asyncio.get_running_loop(), self._protocol
+        try:
+            async with asyncio.timeout(timeout):
+                transport = await loop.start_tls(
+                    protocol.transport, protocol, ssl_context, server_hostname=server_hostname
+                )
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:  # ssl.SSLError is one
+            raise httpcore.ConnectError(str(error)) from error
+        protocol.transport = cast("asyncio.Transport", transport)
+        return self
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's interface
+        """Tell about the connection; `is_readable` on an idle one means that it is no good."""
+        if info == "is_readable":
+            return self._protocol.over or bool(self._protocol.buffer)
+        names = {"client_addr": "sockname", "server_addr": "peername"}
+        return self._protocol.transport.get_extra_info(names.get(info, info))
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
