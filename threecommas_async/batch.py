@@ -177,11 +177,9 @@ class CloseBatch(Generic[T]):
                 trace=trace,
                 on_error=self._consider,
             )
-        except Exception as defect:  # noqa: BLE001 - one close must not take its siblings with it
+        except Exception:  # noqa: BLE001 - one close must not take its siblings with it
             _log.exception("closing trade %d failed in an unforeseen way", entity_id)
             outcome = interrupted(self._target, entity_id, trace, None, 0.0)
-            if outcome.error is not None:
-                outcome.error.__cause__ = defect
         outcome = evolve(outcome, elapsed=self._elapsed())
         if self._confirm and outcome.ok and not self._is_over(outcome.trade):
             self._unconfirmed[entity_id] = outcome

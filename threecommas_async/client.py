@@ -231,9 +231,11 @@ def _signer(
 def _url(base_url: str) -> httpx.URL:
     checked = check_base_url(base_url)
     try:
-        return httpx.URL(checked)
+        url = httpx.URL(checked)
+        return url.copy_with(host=url.host)  # decoding it is what fails for some
     except (httpx.InvalidURL, ValueError):
-        msg = "base_url must be an https:// URL with a host"
+        pass  # said below, outside, so that no other error is attached
+    msg = "base_url must be an https:// URL with a host"
     raise ConfigurationError(msg)
 
 

@@ -8,7 +8,15 @@ import httpx
 import pytest
 
 from tests.support import BASE_URL, KEY, SECRET, Api, client_of
-from threecommas_async import AsyncClient, ConfigurationError, JsonForm, SlidingWindowLimiter
+from threecommas_async import (
+    AsyncClient,
+    ConfigurationError,
+    InvalidRequestError,
+    JsonForm,
+    RequestNotSentError,
+    RetryPolicy,
+    SlidingWindowLimiter,
+)
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.transport import ConnectionSlots, environment_proxy
 
@@ -85,6 +93,36 @@ async def test_the_json_form_of_the_signature_can_be_chosen() -> None:
         async with client_of(handler, json_form=form) as client:
             await client.request(endpoint, json={"mode": "paper"})
     assert seen[0] == seen[1] != seen[2]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, True])
+async def test_a_timeout_is_a_positive_number_of_seconds(timeout: float) -> None:
+    with pytest.raises(ConfigurationError, match="timeout"):
+        AsyncClient(KEY, secret=SECRET, timeout=timeout)
+
+
+@pytest.mark.parametrize("url", ["https://[v1.a]/", "https://xn--/", "https://h\u2100st"])
+async def test_an_address_that_httpx_cannot_use_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="base_url"):
+        AsyncClient(KEY, secret=SECRET, base_url=url)
+
+
+async def test_a_hook_is_a_plain_function() -> None:
+    async def hook(_: object) -> None: ...
+
+    with pytest.raises(InvalidRequestError, match="hooks must be a plain function"):
+        AsyncClient(KEY, secret=SECRET, hooks=[hook])
+
+
+async def test_a_proxy_of_the_environment_gets_the_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with AsyncClient(KEY, secret=SECRET, retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(RequestNotSentError):
+            await client.smart_trades.get(1)
 
 
 async def test_a_client_shows_and_gives_away_no_key() -> None:

@@ -23,6 +23,7 @@ from threecommas_async import (
     InvalidRequestError,
     OutcomeUnknownError,
     RequestNotSentError,
+    RetryPolicy,
     ServerError,
     SmartTrade,
     UnprocessableEntityError,
@@ -146,6 +147,25 @@ async def test_what_is_unknown_is_tried_again_when_a_listing_shows_it_open() -> 
     report = await close_all(api)
     assert report.ok
     assert api.posts[1] == 8
+
+
+async def test_rounds_end_with_the_attempts_of_the_policy() -> None:
+    api = Api([1])
+    api.faults[1] = [unavailable_before] * 9
+    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
+        report = await client.smart_trades.close_all()
+    assert report[1].state is CloseState.UNKNOWN
+    assert api.posts[1] == 1
+
+
+async def test_listing_yields_each_trade_once_page_by_page() -> None:
+    api = Api(range(1, 251))
+    async with client_of(api) as client:
+        listed = [trade.id async for trade in client.smart_trades.list(status="all")]
+        assert listed == list(range(1, 251))
+        assert [query["page"] for query in api.listed] == ["1", "2", "3"]
+        with pytest.raises(InvalidRequestError, match="at most 100"):
+            await client.smart_trades.list_page(per_page=101)
 
 
 async def test_confirming_everything_ends_with_all_of_it_closed() -> None:

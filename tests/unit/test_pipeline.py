@@ -108,6 +108,35 @@ async def test_query_and_json_body_together_are_refused_for_they_cannot_be_signe
     assert seen == []
 
 
+@pytest.mark.parametrize("body", [{"price": float("nan")}, {"x": {1j}}, {"note": "\ud800"}])
+async def test_a_body_that_is_no_json_is_refused_without_being_shown(body: object) -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    endpoint = Endpoint("POST", "/ver1/things", list[str], Safety.UNSAFE)
+    async with client_of(handler) as client:
+        with pytest.raises(InvalidRequestError, match="cannot be written as JSON") as caught:
+            await client.request(endpoint, json=body)
+    assert seen == []
+    assert "price" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["..", ".", ""])
+async def test_a_path_part_that_would_make_another_path_is_refused(part: str) -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    endpoint = Endpoint("GET", "/ver1/a/{x}/b", list[str], Safety.SAFE)
+    async with client_of(handler) as client:
+        with pytest.raises(InvalidRequestError, match="cannot be part of a path"):
+            await client.request(endpoint, path={"x": part})
+    assert seen == []
+
+
+async def test_a_time_without_a_zone_is_refused() -> None:
+    seen, handler = scripted(httpx.Response(200, json=[]))
+    async with client_of(handler) as client:
+        with pytest.raises(InvalidRequestError, match="no time zone"):
+            await client.smart_trades.list_page(from_=datetime(2026, 1, 5))  # noqa: DTZ001
+    assert seen == []
+
+
 async def test_unsigned_endpoints_carry_neither_key_nor_signature() -> None:
     seen, handler = scripted(httpx.Response(200, json=["USDT_BTC"]))
     endpoint = Endpoint("GET", "/ver1/pairs", list[str], Safety.SAFE, signed=False)

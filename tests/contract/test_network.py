@@ -1,0 +1,167 @@
+"""TCP and TLS as they really behave: refusals, silence, floods, certificates."""
+
+import asyncio
+import json
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpcore
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from tests.contract.wire import Connection, Received, WireServer, answer
+from tests.support import KEY, SECRET, trade_json
+from threecommas_async import AsyncClient, OutcomeUnknownError, RequestNotSentError, RetryPolicy
+from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.network import AsyncioBackend
+
+ONCE = RetryPolicy(attempts=1)
+TRADE = json.dumps(trade_json(7, "waiting_targets")).encode()
+
+
+def client_of(server: WireServer, timeout: float = 5.0) -> AsyncClient:
+    return AsyncClient(KEY, secret=SECRET, base_url=server.base_url, retry=ONCE, timeout=timeout)
+
+
+async def one_trade(_: Received, __: Connection) -> bytes:
+    return answer(200, TRADE)
+
+
+def certificate(folder: Path) -> ssl.SSLContext:
+    """Make a certificate for localhost; return the server's side of it."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+async def test_a_server_whose_certificate_is_trusted_is_talked_to_over_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    async with WireServer(one_trade, tls=tls) as server, client_of(server) as client:
+        trades = await asyncio.gather(*(client.smart_trades.get(i) for i in range(1, 51)))
+        assert len(trades) == 50
+        assert server.peak_connections <= 20
+
+
+async def test_a_server_whose_certificate_is_not_trusted_is_sent_nothing(tmp_path: Path) -> None:
+    tls = certificate(tmp_path)
+    async with WireServer(one_trade, tls=tls) as server, client_of(server) as client:
+        with pytest.raises(RequestNotSentError, match="CERTIFICATE_VERIFY_FAILED"):
+            await client.smart_trades.get(7)
+        assert server.received == []
+
+
+async def test_a_server_that_does_not_shake_hands_in_time_is_sent_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    async with WireServer(one_trade) as server:
+        url = server.base_url.replace("http:", "https:")
+        client = AsyncClient(KEY, secret=SECRET, base_url=url, retry=ONCE, timeout=0.05)
+        with pytest.raises(RequestNotSentError, match="ConnectTimeout"):
+            await client.smart_trades.get(7)
+        await client.aclose()
+
+
+async def test_an_address_that_never_answers_is_given_up_after_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
+    with pytest.raises(httpcore.ConnectTimeout):
+        await AsyncioBackend().connect_tcp("127.0.0.1", 9, timeout=0.01)
+
+
+async def test_a_large_answer_comes_whole_though_it_comes_faster_than_it_is_read() -> None:
+    big = json.dumps(["x" * 1000] * 3000).encode()
+
+    async def handler(_: Received, __: Connection) -> bytes:
+        return answer(200, big)
+
+    everything = Endpoint("GET", "/ver1/everything", list[str], Safety.SAFE)
+    async with WireServer(handler) as server, client_of(server) as client:
+        response = await client.request(everything)
+    assert len(response.data) == 3000
+    assert response.content == big
+
+
+async def test_a_large_body_is_sent_whole_though_the_server_reads_slowly() -> None:
+    async def handler(request: Received, _: Connection) -> bytes:
+        return answer(201, json.dumps([str(len(request.body))]).encode())
+
+    upload = Endpoint("POST", "/ver1/upload", list[str], Safety.UNSAFE)
+    note = "x" * 5_000_000
+    async with WireServer(handler) as server, client_of(server) as client:
+        response = await client.request(upload, json={"note": note})
+    assert response.data == [str(len(note) + len('{"note":""}'))]
+
+
+async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() -> None:
+    taken = asyncio.Event()
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await taken.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
+    port = server.sockets[0].getsockname()[1]
+    client = AsyncClient(
+        KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
+    )
+    upload = Endpoint("POST", "/upload", list[str], Safety.UNSAFE)
+    with pytest.raises(OutcomeUnknownError, match="WriteTimeout"):
+        await client.request(upload, json={"note": "x" * 30_000_000})
+    taken.set()
+    await client.aclose()
+    server.close()
+
+
+async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() -> None:
+    async def handler(_: Received, connection: Connection) -> None:
+        connection.reset()
+
+    async with WireServer(handler) as server:
+        port = int(server.base_url.split(":")[2].split("/")[0])
+        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port, local_address="127.0.0.1")
+        assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
+        assert stream.get_extra_info("is_readable") is False
+        await stream.write(b"")
+        await stream.write(b"GET / HTTP/1.1\r\n\r\n")
+        with pytest.raises(httpcore.ReadError):
+            await stream.read(100, timeout=5)
+        with pytest.raises(httpcore.WriteError, match="closed by the other side"):
+            await stream.write(b"more")
+        assert stream.get_extra_info("is_readable") is True
+        await stream.aclose()
