@@ -91,7 +91,8 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     Raises:
         InvalidRequestError: an argument that cannot be sent.
     """
-    check_options(options)
+    if options:
+        check_options(options)
     if query and json is not None:
         # No separator between the two is documented, so it could not be signed.
         msg = "a call has either a query or a JSON body, not both; nothing was sent"

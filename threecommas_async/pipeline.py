@@ -240,6 +240,8 @@ class Pipeline:
             return answer
         status_code, endpoint = answer.status_code, call.endpoint
         if classify(status_code) is Fate.DONE:
+            # Answers come in by the dozen: a turn for everyone else before each is parsed.
+            await asyncio.sleep(0)
             return await self._decoded(call, answer)
         body = self._auth.redact(answer.text, answer.request)
         block = self._read_block(call, answer, body)

@@ -95,7 +95,7 @@ class Deals(ClosableResource[Deal]):
     """`client.deals`. `close_by_market`, `close_many` and `wait_until_closed` are inherited."""
 
     def _target(self, options: CallOptions) -> Target[Deal]:
-        return _Target(self._pipeline, options, self._doubts)
+        return _Target(self, self._pipeline, options, self._doubts)
 
     async def close_all(  # noqa: PLR0913 - filters, by name
         self,
@@ -209,11 +209,13 @@ class Deals(ClosableResource[Deal]):
 class _Target:
     """Deals as something to close, see `closing.Target`."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: Doubts) -> None:
+    def __init__(
+        self, deals: Deals, pipeline: Pipeline, options: CallOptions, doubts: Doubts
+    ) -> None:
         self.doubts = doubts
         self._pipeline = pipeline
         self._options = options
-        self._deals = Deals(pipeline)
+        self._deals = deals
 
     async def close(self, entity_id: int, trace: Trace) -> Deal:
         path = {"deal_id": entity_id}

@@ -89,7 +89,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
     """`client.smart_trades`; `close_by_market`, `close_many`, `wait_until_closed` are inherited."""
 
     def _target(self, options: CallOptions) -> Target[SmartTrade]:
-        return _Target(self._pipeline, options, self._doubts)
+        return _Target(self, self._pipeline, options, self._doubts)
 
     async def close_all(  # noqa: PLR0913 - filters, by name
         self,
@@ -141,7 +141,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
         given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
         filters = {name: value for name, value in given.items() if value is not None}
         kind = _TargetOrCancel if pending == "cancel" else _Target
-        target = kind(self._pipeline, options, self._doubts)
+        target = kind(self, self._pipeline, options, self._doubts)
         sweep = Sweep(
             target=target,
             listing=lambda: self.pages(join_filters({**filters, "status": "active"}, options)),
@@ -225,11 +225,13 @@ class SmartTrades(ClosableResource[SmartTrade]):
 class _Target:
     """Smart trades as something to close, see `closing.Target`."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: Doubts) -> None:
+    def __init__(
+        self, trades: SmartTrades, pipeline: Pipeline, options: CallOptions, doubts: Doubts
+    ) -> None:
         self.doubts = doubts
         self._pipeline = pipeline
         self._options = options
-        self._trades = SmartTrades(pipeline)
+        self._trades = trades
 
     async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
         path = {"trade_id": entity_id}
@@ -265,8 +267,10 @@ class _Target:
 class _TargetOrCancel(_Target):
     """Smart trades, where one whose entry is not filled is cancelled instead of closed."""
 
-    def __init__(self, pipeline: Pipeline, options: CallOptions, doubts: Doubts) -> None:
-        super().__init__(pipeline, options, doubts)
+    def __init__(
+        self, trades: SmartTrades, pipeline: Pipeline, options: CallOptions, doubts: Doubts
+    ) -> None:
+        super().__init__(trades, pipeline, options, doubts)
         self._pending: set[int] = set()
 
     def is_closable(self, entity: SmartTrade) -> bool:
