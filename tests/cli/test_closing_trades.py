@@ -1,27 +1,14 @@
 """`threecommas trades close`."""
 
-import asyncio
 import io
 import signal
 import sys
 
 import pytest
 
-from tests.cli.conftest import Ran, Run, export
-from threecommas_async.cli import trades
-from threecommas_async.cli.app import run
+from tests.cli.conftest import Interrupt, Run, Terminal, closes, export
+from threecommas_async.cli import asking
 from threecommas_async.sandbox import Sandbox
-
-
-class Terminal(io.StringIO):
-    """Standard input with a person at it."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def closes(sandbox: Sandbox) -> int:
-    return sum(request.closes for request in sandbox.ledger.requests)
 
 
 async def test_one_trade_is_closed(cli: Run, sandbox: Sandbox) -> None:
@@ -180,7 +167,7 @@ def test_ctrl_c_at_the_question_is_not_swallowed(monkeypatch: pytest.MonkeyPatch
     before = signal.getsignal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        trades.confirmed(1)
+        asking.agreed("Now?")
 
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -197,8 +184,8 @@ async def test_a_dry_run_tells_what_would_be_closed_and_closes_nothing(
     assert ran.status == 1
     assert ran.data["would_close"] == [one, two]
     assert {entry["trade_id"]: entry["reason"] for entry in ran.data["would_not_close"]} == {
-        7: "not among the open trades",
-        pending: "nothing bought yet; it can be cancelled",
+        7: "not among the open SmartTrades",
+        pending: "its entry is not filled; it can be cancelled",
         closing: "already closing, or its state does not allow it",
     }
     assert closes(sandbox) == 1
@@ -212,30 +199,34 @@ async def test_a_dry_run_in_which_all_would_be_closed_is_all_well(
 
     assert ran.status == 1
     assert "3 of 4 would be closed; nothing was sent" in ran.out
-    assert "no: not among the open trades" in ran.out
+    assert "no: not among the open SmartTrades" in ran.out
     assert good.status == 0
     assert closes(sandbox) == 0
 
 
+async def test_a_key_that_may_not_close_has_the_status_of_credentials(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Sandbox(trades=2, permissions=("SMART_TRADES_READ",)) as sandbox:
+        export(monkeypatch, sandbox)
+        ran = await cli("trades", "close", *sandbox.trade_ids, "--yes")
+
+    assert ran.status == 3
+    assert "SMART_TRADES_WRITE" in ran.out
+
+
 async def test_interrupted_it_tells_the_truth_so_far(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    interrupted: Interrupt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Sandbox(trades=4) as sandbox:
         export(monkeypatch, sandbox)
-        ids = [str(trade_id) for trade_id in sandbox.trade_ids]
-        command = ["trades", "close", *ids, "--yes", "--json", "--rate-limit", "2"]
-        running = asyncio.create_task(run(command))
-        while closes(sandbox) < 2:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
 
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+        ran = await interrupted(
+            lambda: closes(sandbox) == 2,
+            *("trades", "close", *sandbox.trade_ids, "--yes", "--json", "--rate-limit", 2),
+        )
 
-        captured = capsys.readouterr()
-        report = Ran(130, captured.out, captured.err).data
-        assert report["counts"] == {"accepted": 2, "not_sent": 2}
-        assert report["leftovers"] == list(sandbox.trade_ids[2:])
+        assert ran.data["counts"] == {"accepted": 2, "not_sent": 2}
+        assert ran.data["leftovers"] == list(sandbox.trade_ids[2:])
         assert closes(sandbox) == 2
-        assert "closed 2 of 4" in captured.err
+        assert "closed 2 of 4" in ran.err

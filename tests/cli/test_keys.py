@@ -104,6 +104,11 @@ async def test_no_command_shows_key_or_secret(
         ("trades", "show", sandbox.trade_ids[0]),
         ("trades", "show", 7),
         ("trades", "close", *sandbox.trade_ids, 7, "--yes"),
+        ("trades", "cancel", *sandbox.pending_ids, 7, "--yes"),
+        ("trades", "close-all", "--yes"),
+        ("trades", "watch", *sandbox.trade_ids, 7, "--timeout", 0.5),
+        ("deals", "list"),
+        ("deals", "close-all", "--bot-id", sandbox.bot_id, "--yes"),
     ):
         ran = await cli(*command, *json)
         for hidden in (sandbox.api_key, sandbox.secret):

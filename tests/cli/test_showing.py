@@ -1,7 +1,6 @@
 """What goes to the screen, and what never does."""
 
 import asyncio
-import io
 import json
 import sys
 from datetime import UTC, datetime
@@ -9,23 +8,29 @@ from decimal import Decimal
 
 import pytest
 
-from threecommas_async import CloseOutcome, CloseReport, CloseState, RequestNotSentError, SmartTrade
-from threecommas_async.cli.pace import WatchedLimiter
+from tests.cli.conftest import Terminal
+from threecommas_async import (
+    CloseOutcome,
+    CloseReport,
+    CloseState,
+    OutcomeUnknownError,
+    RequestNotSentError,
+    SmartTrade,
+    ThreeCommasError,
+)
+from threecommas_async.cli.pace import Traffic, WatchedLimiter
 from threecommas_async.cli.progress import ClosingProgress
 from threecommas_async.cli.render import report_table, table, trade_table, trades_table
 from threecommas_async.cli.screen import Screen, printable
 from threecommas_async.endpoint import Priority
+from threecommas_async.hooks import AttemptEnded, Blocked
 from threecommas_async.models.smart_trade import SmartTradeData, SmartTradeStatus, Step, TakeProfit
+from threecommas_async.retry import Fate
 
-ACCEPTED = CloseOutcome[SmartTrade](1, CloseState.ACCEPTED)
-NOT_SENT = CloseOutcome[SmartTrade](2, CloseState.NOT_SENT, error=RequestNotSentError("no slot"))
-
-
-class Terminal(io.StringIO):
-    """A screen with a person before it."""
-
-    def isatty(self) -> bool:
-        return True
+ACCEPTED = CloseOutcome[SmartTrade](1, CloseState.ACCEPTED, attempts=1)
+NOT_SENT = CloseOutcome[SmartTrade](
+    2, CloseState.NOT_SENT, error=RequestNotSentError("no slot"), attempts=1
+)
 
 
 def shown(capsys: pytest.CaptureFixture[str], *parts: object) -> str:
@@ -122,6 +127,15 @@ def test_a_log_gets_no_control_characters(
     assert "no slot" in out
 
 
+def test_that_there_may_be_others_is_not_kept_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    report = CloseReport((ACCEPTED,), unlisted=RequestNotSentError("the list was not read"))
+
+    out = shown(capsys, report_table(report))
+
+    assert "1 of 1 closing or closed" in out
+    assert "There may be others: the list was not read" in out
+
+
 @pytest.mark.parametrize(("term", "live"), [("xterm", True), ("dumb", False)])
 def test_progress_is_drawn_in_place_only_where_it_can_be(
     monkeypatch: pytest.MonkeyPatch, term: str, *, live: bool
@@ -132,44 +146,110 @@ def test_progress_is_drawn_in_place_only_where_it_can_be(
     assert Screen().live is live
 
 
+def progress_of(limiter: WatchedLimiter, total: int) -> tuple[ClosingProgress, Traffic]:
+    traffic = Traffic(limiter)
+    return ClosingProgress(traffic, range(1, total + 1)), traffic
+
+
+def attempt(path: str, error: ThreeCommasError | None = None, method: str = "POST") -> AttemptEnded:
+    return AttemptEnded(
+        method=method,
+        path=path,
+        attempt=1,
+        fate=Fate.UNKNOWN if error else Fate.DONE,
+        status_code=None,
+        waited=0.0,
+        elapsed=0.1,
+        error=error,
+    )
+
+
 @pytest.mark.looptime
 async def test_progress_tells_what_is_closed_and_what_waits_and_how_long() -> None:
     limiter = WatchedLimiter(limit=2, window=60.0, penalty=300.0)
-    progress = ClosingProgress(limiter, 5)
-    assert str(progress) == "closed 0 of 5, 5 waiting for a slot, about 0 s left"
+    progress, traffic = progress_of(limiter, 5)
+    assert str(progress) == "closed 0 of 5, 5 waiting for a slot, about 120 s left"
 
     permits = [await limiter.acquire(Priority.CLOSE) for _ in range(2)]
-    assert "3 waiting for a slot, about 120 s left" in str(progress)
-    for permit in permits:
+    assert str(progress) == ("closed 0 of 5, 2 in flight, 3 waiting for a slot, about 120 s left")
+    for number, permit in enumerate(permits, 1):
         await limiter.release(permit, sent=True)
+        traffic(attempt(f"/{number}"))
     progress.saw(ACCEPTED)
     progress.saw(NOT_SENT)
     await asyncio.sleep(10)
 
-    assert str(progress) == ("closed 1 of 5, 1 not closed, 3 waiting for a slot, about 110 s left")
+    assert str(progress) == "closed 1 of 5, 1 not closed, 3 waiting for a slot, about 110 s left"
+    assert progress.share == (2, 5)
+
+
+@pytest.mark.looptime
+async def test_progress_tells_which_answers_were_lost_and_are_being_checked() -> None:
+    limiter = WatchedLimiter(limit=20, window=60.0)
+    progress, traffic = progress_of(limiter, 3)
+
+    traffic(attempt("/1", OutcomeUnknownError("no answer came")))
+    traffic(attempt("/1", method="GET"))
+    traffic(Blocked(status_code=429, seconds=1.0))
+    assert str(progress) == (
+        "closed 0 of 3, 1 being checked, 2 waiting for a slot, 1 answer lost, about 0 s left"
+    )
+
+    traffic(attempt("/1", OutcomeUnknownError("no answer came")))
+    traffic(attempt("/2"))
+    progress.saw(CloseOutcome(1, CloseState.CLOSED, attempts=2))
+    progress.saw(CloseOutcome(2, CloseState.ACCEPTED, attempts=1))
+    progress.saw(CloseOutcome(3, CloseState.ALREADY_CLOSED))
+    assert str(progress) == "closed 3 of 3, 2 answers lost"
+
+
+@pytest.mark.looptime
+async def test_what_is_being_checked_waits_for_a_slot_that_reads_may_take() -> None:
+    limiter = WatchedLimiter(limit=10, window=60.0)
+    progress, traffic = progress_of(limiter, 1)
+    permits = [await limiter.acquire(Priority.CLOSE) for _ in range(9)]
+    for permit in permits:
+        await limiter.release(permit, sent=True)
+    traffic(attempt("/1", OutcomeUnknownError("no answer came")))
+
+    await asyncio.sleep(20)
+
+    # One slot is free, and it is the one in reserve for closes.
+    assert str(progress) == "closed 0 of 1, 1 being checked, 1 answer lost, about 40 s left"
+
+
+@pytest.mark.looptime
+async def test_one_that_turns_up_later_counts_as_well() -> None:
+    progress, _ = progress_of(WatchedLimiter(), 1)
+
+    progress.saw(CloseOutcome(7, CloseState.ACCEPTED))
+    progress.saw(CloseOutcome(7, CloseState.CLOSED))
+
+    assert progress.share == (1, 2)
 
 
 @pytest.mark.looptime
 async def test_progress_tells_of_a_refusal_by_the_server() -> None:
     limiter = WatchedLimiter(limit=100)
     await limiter.block(300.0)
+    progress, _ = progress_of(limiter, 5)
 
-    assert "refused by the server for 300 s more, about 300 s left" in str(
-        ClosingProgress(limiter, 5)
-    )
+    assert "refused by the server for 300 s more, about 300 s left" in str(progress)
 
 
 @pytest.mark.looptime
 async def test_progress_of_nothing_to_do_has_nothing_left() -> None:
+    progress, _ = progress_of(WatchedLimiter(), 0)
+
     assert WatchedLimiter().seconds_until_sent(0) == 0.0
-    assert str(ClosingProgress(WatchedLimiter(), 0)) == "closed 0 of 0, 0 waiting for a slot"
+    assert str(progress) == "closed 0 of 0"
 
 
 @pytest.mark.looptime
 async def test_away_from_a_terminal_progress_is_a_line_every_few_seconds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    progress = ClosingProgress(WatchedLimiter(), 2)
+    progress, _ = progress_of(WatchedLimiter(), 2)
 
     async with progress.shown(Screen()):
         await asyncio.sleep(11)
@@ -190,7 +270,7 @@ async def test_on_a_terminal_progress_is_drawn_over_itself(
 ) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    progress = ClosingProgress(WatchedLimiter(), 2)
+    progress, _ = progress_of(WatchedLimiter(), 2)
 
     async with progress.shown(Screen()):
         await asyncio.sleep(0.35)

@@ -11,14 +11,25 @@ from tests.cli.conftest import Run
 from threecommas_async.cli import main
 from threecommas_async.cli.app import start
 
-COMMANDS = ("demo", "sandbox", "validate", "trades", "trades list", "trades show", "trades close")
+CLOSING = (
+    "trades close",
+    "trades close-all",
+    "trades cancel",
+    "deals close",
+    "deals close-all",
+)
+COMMANDS = (
+    *("demo", "sandbox", "validate", "trades", "trades list", "trades show", "trades watch"),
+    *("deals", "deals list"),
+    *CLOSING,
+)
 
 
 async def test_help_names_the_commands_and_where_the_key_comes_from(cli: Run) -> None:
     ran = await cli("--help")
 
     assert ran.status == 0
-    assert all(command in ran.out for command in ("demo", "sandbox", "validate", "trades"))
+    assert all(command in ran.out for command in ("demo", "sandbox", "validate", "trades", "deals"))
     assert "THREECOMMAS_API_KEY" in ran.out
     assert "never from an argument" in " ".join(ran.out.split())
 
@@ -39,6 +50,23 @@ async def test_every_command_has_help_and_none_takes_a_key(cli: Run, command: st
     assert not [word for word in ("--api-key", "--secret", "--private-key") if word in ran.out]
 
 
+@pytest.mark.parametrize("command", CLOSING)
+async def test_whatever_closes_can_be_told_not_to_ask_and_not_to_do_it(
+    cli: Run, command: str
+) -> None:
+    ran = await cli(*command.split(), "--help")
+
+    assert all(option in ran.out for option in ("--yes", "--dry-run", "--json", "--deadline"))
+
+
+async def test_the_help_says_that_closing_a_whole_bot_disables_it(cli: Run) -> None:
+    ran = await cli("deals", "close-all", "--help")
+
+    words = " ".join(ran.out.split())
+    assert "With --bot-id and no other filter the whole bot is closed with one request" in words
+    assert "WHICH ALSO DISABLES THE BOT" in words
+
+
 async def test_the_version_is_that_of_the_package(cli: Run) -> None:
     ran = await cli("--version")
 
@@ -54,6 +82,15 @@ async def test_the_version_is_that_of_the_package(cli: Run) -> None:
         ("trades", "close", "0"),
         ("trades", "close", "1", "--deadline", "-1"),
         ("trades", "list", "--status", "open"),
+        ("trades", "close-all", "1"),
+        ("trades", "close-all", "--pending", "close"),
+        ("trades", "cancel"),
+        ("trades", "watch"),
+        ("trades", "watch", "1", "--timeout", "-1"),
+        ("deals", "close"),
+        ("deals", "close-all", "--bot-id", "0"),
+        ("deals", "list", "--scope", "all"),
+        ("demo", "--faults", "1.1"),
         ("trades", "list", "--rate-limit", "0"),
         ("demo", "--trades", "0"),
         ("sandbox", "--port", "65536"),

@@ -1,24 +1,25 @@
-"""The commands and their options. What each one does is in the module it calls."""
+"""The command line as a whole: the commands that need no trade, and those of the other modules."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from threecommas_async import __version__
+from threecommas_async.sandbox import Sandbox
 
+from . import deals, trades
 from . import demo as demos
-from . import trades as smart_trades
+from .faults import made_of
+from .options import Count, Flag, Rate, Whole
 from .screen import Exit, Screen
-from .session import Connection, Flag, with_client
+from .session import Connection, UsageError, validated, with_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from threecommas_async.resources.smart_trades import SmartTradeFilters
 
 __all__ = ["app", "run", "start"]
 
@@ -30,30 +31,29 @@ THREECOMMAS_BASE_URL and THREECOMMAS_MODE.
 Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials.
 """
 
-Count = Annotated[int, Parameter(validator=Number(gte=1))]
 Speed = Annotated[float, Parameter(validator=Number(gt=0))]
-TradeId = Annotated[int, Parameter(validator=Number(gt=0))]
-Status = Literal["active", "all", "finished", "successfully_finish", "cancelled", "failed"]
+Kinds = Annotated[list[str] | None, Parameter(metavar="KIND=RATE", show_default=False)]
 
-_USUAL, _CAREFULLY = Connection(), smart_trades.Closing()
+_USUAL = Connection()
 
 app = App(
     name="threecommas",
-    help="Close 3Commas SmartTrades at market: hundreds at once, each exactly once.",
+    help="Close 3Commas SmartTrades and deals at market: hundreds at once, each exactly once.",
     help_epilogue=_KEYS,
-    help_format="plaintext",
+    help_format="markdown",
     default_parameter=Parameter(negative=()),
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
-trades = App(name="trades", help="List, show and close SmartTrades.")
-app.command(trades)
+app.command(trades.app)
+app.command(deals.app)
 
 
 @app.command
 async def demo(
     *,
     trades: Count = 250,
+    faults: Rate = 0.0,
     seed: int = 7,
     real_time: Flag = False,
     json: Flag = False,
@@ -62,20 +62,31 @@ async def demo(
 
     Needs no key. Its clock runs ten times as fast as the real one.
 
+    With --faults it is a hostile one: requests are met by resets, silence, 502, half answers and
+    more, some before the close is carried out and some after. A trade counts as closed once
+    3Commas is known to have accepted its close, for that is what faults put in doubt; the time
+    that the exchange takes to sell is not waited for.
+
     Args:
-        trades: trades to open and close.
-        seed: another seed makes other trades.
-        real_time: run on the real clock, 100 requests per 60 s.
-        json: print the result as JSON.
+        trades: Trades to open and close.
+        faults: Share of the closes that are met by a fault, 0 to 1; each trade by two at most.
+        seed: Another seed makes other trades and other faults.
+        real_time: Run on the real clock, 100 requests per 60 s.
+        json: Print the result as JSON.
     """
     speed = 1.0 if real_time else 10.0
-    return await demos.demo(Screen(as_json=json), trades=trades, seed=seed, speed=speed)
+    screen = Screen(as_json=json)
+    return await demos.demo(screen, trades=trades, seed=seed, speed=speed, faults=faults)
 
 
 @app.command
-async def sandbox(
+async def sandbox(  # noqa: PLR0913 - the options of a command
     *,
-    trades: Count = 250,
+    trades: Whole = 250,
+    pending: Whole = 0,
+    deals: Whole = 0,
+    faults: Rate = 0.0,
+    fault: Kinds = None,
     seed: int = 7,
     time_scale: Speed = 1.0,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
@@ -83,78 +94,42 @@ async def sandbox(
 ) -> int:
     """Serve an embedded 3Commas on this machine until Ctrl-C, to test a bot against.
 
-    Prints its address and its throw-away key as lines to paste into a shell.
+    Prints its address and its throw-away key as lines to paste into a shell, and at the end what
+    it has seen.
+
+    Kinds of faults: reset_before, reset_after, silence_before, silence_after, stale_before,
+    stale_after, unavailable_before, unavailable_after, bad_gateway_before, bad_gateway_after,
+    gateway_timeout_before, gateway_timeout_after, truncated_after, garbage_after,
+    wrong_type_after, slow_after, early_429_text, early_429_json, early_429_html, plan_refusal, ban.
+    Before means that the close is left undone, after that it has been carried out.
 
     Args:
         trades: SmartTrades that are open.
-        seed: another seed makes other trades.
-        time_scale: how many times as fast as the real one its clock runs.
-        port: port to listen on; 0 for a free one.
-        json: print address and key as JSON.
+        pending: SmartTrades whose entry is not filled.
+        deals: Open deals of a DCA bot.
+        faults: Share of the closes that are met by a fault, 0 to 1; of all kinds but the last five.
+        fault: Share of the closes that are met by this kind, as in reset_after=0.1; repeatable.
+        seed: Another seed makes other trades and other faults.
+        time_scale: How many times as fast as the real one its clock runs.
+        port: Port to listen on; 0 for a free one.
+        json: Print address and key as JSON.
     """
-    screen = Screen(as_json=json)
-    return await demos.serve(screen, trades=trades, seed=seed, speed=time_scale, port=port)
+    served = Sandbox(
+        trades=trades,
+        pending=pending,
+        deals=deals,
+        faults=made_of(faults, fault or ()),
+        seed=seed,
+        time_scale=time_scale,
+        port=port,
+    )
+    return await demos.serve(Screen(as_json=json), served, speed=time_scale)
 
 
 @app.command
 async def validate(*, connection: Connection = _USUAL) -> int:
     """Check that 3Commas accepts the key and its signatures."""
-    return await with_client(connection, smart_trades.validate)
-
-
-@trades.command(name="list")
-async def list_trades(
-    *,
-    status: Status = "active",
-    account_id: TradeId | None = None,
-    pair: str | None = None,
-    connection: Connection = _USUAL,
-) -> int:
-    """List trades, all pages of them.
-
-    Args:
-        status: which ones.
-        account_id: only those of this account.
-        pair: only this pair, as in USDT_BTC.
-        connection: how to reach 3Commas.
-    """
-    filters: SmartTradeFilters = {"status": status}
-    if account_id is not None:
-        filters["account_id"] = account_id
-    if pair is not None:
-        filters["pair"] = pair
-    return await with_client(connection, lambda s: smart_trades.show_all(s, filters))
-
-
-@trades.command
-async def show(trade_id: TradeId, /, *, connection: Connection = _USUAL) -> int:
-    """Show one trade.
-
-    Args:
-        trade_id: its id.
-        connection: how to reach 3Commas.
-    """
-    return await with_client(connection, lambda s: smart_trades.show(s, trade_id))
-
-
-@trades.command
-async def close(
-    trade_ids: list[TradeId],
-    /,
-    *,
-    how: smart_trades.Closing = _CAREFULLY,
-    connection: Connection = _USUAL,
-) -> int:
-    """Close trades at market, each exactly once, and tell what became of each.
-
-    Ctrl-C sends nothing more and tells what is known so far.
-
-    Args:
-        trade_ids: ids of the trades.
-        how: how to close.
-        connection: how to reach 3Commas.
-    """
-    return await with_client(connection, lambda s: smart_trades.close(s, trade_ids, how))
+    return await with_client(connection, validated)
 
 
 async def run(arguments: Sequence[str]) -> int:
@@ -166,7 +141,7 @@ async def run(arguments: Sequence[str]) -> int:
             print_error=False,
             result_action="return_value",
         )
-    except CycloptsError as error:
+    except (CycloptsError, UsageError) as error:
         Screen(as_json="--json" in arguments).fail(f"{error} See threecommas --help.")
         return Exit.USAGE
     return Exit.OK if status is None else int(status)  # None: it was --help or --version

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attrs import frozen
+from rich.console import Group
 
 from threecommas_async import CloseState
 
+from .faults import faults_table, struck
 from .render import table
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from collections.abc import Mapping
 
     from threecommas_async import CloseReport, SmartTrade
-    from threecommas_async.sandbox import Ledger
+    from threecommas_async.sandbox import Fault, Ledger
 
 __all__ = ["Audit", "audit"]
 
@@ -43,6 +45,8 @@ class Audit:
     """The most that the server allows in a window."""
     connections: int
     """The most that were open at one moment."""
+    faults: Mapping[Fault, int]
+    """Faults that were injected."""
 
     @property
     def ok(self) -> bool:
@@ -66,19 +70,20 @@ class Audit:
             "busiest_window": self.busiest_minute,
             "limit": self.limit,
             "peak_connections": self.connections,
+            "faults": {fault.value: count for fault, count in self.faults.items()},
         }
 
     def table(self) -> Group:
         """Make what a person sees."""
         wrong = len(self.contradictions)
-        return table(
+        compared = table(
             "The report of the client, held against the ledger of the server",
             *("", "report", "ledger", ""),
             rows=(
                 ("closed", self.reported, self.carried_out, _mark(ok=not wrong)),
                 ("outcomes that contradict the ledger", "", wrong, _mark(ok=not wrong)),
                 (
-                    "closes sent again",
+                    "closes sent again after being accepted",
                     "",
                     self.repeated,
                     _mark(ok=not self.repeated),
@@ -94,6 +99,7 @@ class Audit:
                 ("connections at most", "", self.connections, ""),
             ),
         )
+        return Group(faults_table(self.faults), compared) if self.faults else compared
 
 
 def _mark(*, ok: bool) -> str:
@@ -119,4 +125,5 @@ def audit(report: CloseReport[SmartTrade], ledger: Ledger, *, limit: int) -> Aud
         busiest_minute=ledger.max_in_window(_WINDOW),
         limit=limit,
         connections=ledger.peak_connections,
+        faults=struck(ledger),
     )

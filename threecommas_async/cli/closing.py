@@ -1,53 +1,206 @@
-"""One close of many, as the commands run it: with its progress, and with the truth at the end."""
+"""Closing and cancelling, as every command does it: asked first, shown, told truly at the end."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
-from threecommas_async import AuthenticationError
+from attrs import frozen
 
+from threecommas_async import (
+    AuthenticationError,
+    CloseOutcome,
+    CloseReport,
+    CloseState,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    RequestNotSentError,
+    ThreeCommasError,
+)
+from threecommas_async.closing import stops_everything
+
+from .asking import agreed, check_can_ask
+from .kinds import CANCEL, CLOSE, Deed, Entity, Kind, SweepCall
+from .plan import Plan, plan_for_all, plan_for_ids
 from .progress import ClosingProgress
+from .render import report_data, report_table
 from .screen import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from threecommas_async import CloseReport, SmartTrade
-
+    from .options import Closing
     from .session import Session
 
-__all__ = ["close_shown", "exit_status"]
+__all__ = ["Everything", "close", "close_all", "exit_status", "shown"]
+
+T = TypeVar("T", bound=Entity)
 
 
-async def close_shown(
+async def close(session: Session, kind: Kind[T], ids: Sequence[int], how: Closing) -> int:
+    """Do to some what their kind says, unless it is only to be shown."""
+    deed = kind.deed
+    if how.dry_run:
+        plan = await plan_for_ids(session.client, kind, ids)
+        return plan.show(session.screen)
+    if not how.yes:
+        check_can_ask()
+        question = f"{deed.verb.title()} {kind.count(len(set(ids)))}{deed.manner} now?"
+        if not agreed(question):
+            return _declined(session)
+    start = partial(kind.batch(session.client), ids, confirm=how.confirm, deadline=how.deadline)
+    return await _carried_out(session, ids, deed, start)
+
+
+@frozen(kw_only=True)
+class Everything(Generic[T]):
+    """All that is open and passes the filters."""
+
+    kind: Kind[T]
+    sweep: SweepCall[T]
+    filters: Mapping[str, object]
+    also: str = ""
+    """What one request for all of them does besides; empty if each is closed by its own."""
+
+
+async def close_all(session: Session, what: Everything[T], how: Closing) -> int:
+    """Close everything, unless it is only to be shown what that is."""
+    if not (how.yes or how.dry_run):
+        check_can_ask()
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    plan = await _planned(session, what, how.deadline)
+    left = None if how.deadline is None else max(0.0, round(how.deadline - (clock() - began), 2))
+    if how.dry_run:
+        return plan.show(session.screen)
+    if not plan.items:
+        return _told(session, CLOSE, CloseReport[T](()))
+    if not (how.yes or agreed(_question(plan, what.filters))):
+        return _declined(session)
+    start = partial(what.sweep, confirm=how.confirm, deadline=left)
+    ids = [item.entity_id for item in plan.items]
+    return await _carried_out(session, ids, CLOSE, start, at_once=bool(what.also))
+
+
+async def _planned(session: Session, what: Everything[T], deadline: float | None) -> Plan[T]:
+    """List what there is: to ask, to show how far it is, to tell the truth when interrupted."""
+    try:
+        async with asyncio.timeout(deadline):
+            found = await what.sweep(dry_run=True, deadline=deadline)
+    except TimeoutError:
+        msg = f"the list could not be read before the deadline of {deadline:g} s; nothing was sent"
+        raise RequestNotSentError(msg) from None
+    except asyncio.CancelledError:
+        _declined(session)
+        raise
+    return plan_for_all(what.kind, found, what.also)
+
+
+def _question(plan: Plan[T], filters: Mapping[str, object]) -> str:
+    deeds: list[str] = []
+    if closed := len(plan.ids(CLOSE)):
+        deeds.append(f"close all {plan.kind.count(closed)} at market now")
+    if cancelled := len(plan.ids(CANCEL)):
+        deeds.append(f"cancel all {plan.kind.count(cancelled)} whose entry is not filled")
+    if plan.also:
+        deeds.append(plan.also)
+    text = ", and ".join(deeds)
+    if filters:
+        named = (f"{name.replace('_', ' ')} {value}" for name, value in filters.items())
+        text += f" ({', '.join(named)})"
+    return f"{text[0].upper()}{text[1:]}?"
+
+
+def _declined(session: Session) -> Exit:
+    session.screen.say("Nothing was sent.")
+    return Exit.NOT_ALL
+
+
+async def _carried_out(
     session: Session,
     ids: Sequence[int],
+    deed: Deed,
+    start: Callable[..., Awaitable[CloseReport[T]]],
     *,
-    confirm: bool = False,
-    deadline: float | None = None,
-    interrupted: Callable[[CloseReport[SmartTrade]], object],
-) -> CloseReport[SmartTrade]:
-    """Close trades with their progress on the screen.
+    at_once: bool = False,
+) -> int:
+    report = await shown(
+        session,
+        ids,
+        lambda saw: start(on_outcome=saw),
+        deed=deed,
+        at_once=at_once,
+        interrupted=lambda report: _told(session, deed, report),
+    )
+    return _told(session, deed, report)
+
+
+async def shown(  # noqa: PLR0913 - by name
+    session: Session,
+    ids: Sequence[int],
+    start: Callable[[Callable[[CloseOutcome[T]], None]], Awaitable[CloseReport[T]]],
+    *,
+    deed: Deed = CLOSE,
+    at_once: bool = False,
+    interrupted: Callable[[CloseReport[T]], object],
+) -> CloseReport[T]:
+    """Await what `start` begins, with its progress on the screen.
 
     Cancelled, as by Ctrl-C, it hands the truth so far to `interrupted`.
+
+    Args:
+        session: what to work with.
+        ids: those known to be concerned.
+        start: takes what is to be called with each outcome.
+        deed: what is done to them.
+        at_once: one request may concern all of them, before there is an outcome of any.
+        interrupted: takes the report of a cancelled one.
     """
-    progress = ClosingProgress(session.limiter, len(set(ids)))
-    batch = session.client.smart_trades.close_many(
-        ids, confirm=confirm, deadline=deadline, on_outcome=progress.saw
-    )
+    outcomes: dict[int, CloseOutcome[T]] = {}
+    progress = ClosingProgress(session.traffic, ids, deed.done)
+
+    def saw(outcome: CloseOutcome[T]) -> None:
+        outcomes[outcome.trade_id] = outcome
+        progress.saw(outcome)
+
     try:
         async with progress.shown(session.screen):
-            return await batch
+            return await start(saw)
     except asyncio.CancelledError:
-        interrupted(batch.report)
+        in_doubt = at_once and session.traffic.limiter.closes > 0
+        every = dict.fromkeys((*ids, *outcomes))
+        interrupted(
+            CloseReport(tuple(outcomes.get(i) or _not_begun(i, in_doubt=in_doubt) for i in every))
+        )
         raise
 
 
-def exit_status(report: CloseReport[SmartTrade]) -> Exit:
+def _not_begun(entity_id: int, *, in_doubt: bool) -> CloseOutcome[Never]:
+    """Return the outcome of one that had not had its own turn."""
+    if in_doubt:
+        text = f"{entity_id}: the request to close all had left and may have taken effect"
+        return CloseOutcome(entity_id, CloseState.UNKNOWN, error=OutcomeUnknownError(text))
+    text = f"{entity_id}: not sent; nothing has happened, safe to close again"
+    return CloseOutcome(entity_id, CloseState.NOT_SENT, error=RequestNotSentError(text))
+
+
+def _told(session: Session, deed: Deed, report: CloseReport[T]) -> Exit:
+    """Show a report, and return what it means for the exit status."""
+    text = report_table(report, deed.known) if len(report) else f"There is nothing to {deed.verb}."
+    session.screen.result(report_data(report), text)
+    return exit_status(report)
+
+
+def exit_status(report: CloseReport[T]) -> Exit:
     """Tell what a report means for the exit status."""
     if report.ok:
         return Exit.OK
-    if any(isinstance(outcome.error, AuthenticationError) for outcome in report):
-        return Exit.CREDENTIALS
-    return Exit.NOT_ALL
+    errors = (report.unlisted, *(outcome.error for outcome in report))
+    return Exit.CREDENTIALS if any(map(_is_about_the_key, errors)) else Exit.NOT_ALL
+
+
+def _is_about_the_key(error: ThreeCommasError | None) -> bool:
+    return isinstance(error, (AuthenticationError, PermissionDeniedError)) and stops_everything(
+        error
+    )

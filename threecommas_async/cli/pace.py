@@ -1,40 +1,73 @@
-"""A limiter that can be watched: how many requests wait for a slot, and for how long."""
+"""What goes out, watched: how many requests wait for a slot, how long, what came of the others."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
+from threecommas_async.endpoint import Priority
+from threecommas_async.hooks import AttemptEnded
 from threecommas_async.rate_limit import SlidingWindowLimiter
 
 if TYPE_CHECKING:
-    from threecommas_async.endpoint import Bucket, Priority
-    from threecommas_async.rate_limit import Permit, SlidingWindow
+    from threecommas_async.endpoint import Bucket
+    from threecommas_async.hooks import Event
+    from threecommas_async.rate_limit import Permit
 
-__all__ = ["WatchedLimiter"]
+__all__ = ["Pace", "Traffic", "WatchedLimiter"]
+
+
+_WINDOW = 60.0
+
+
+@frozen
+class Pace:
+    """What the server has been sent lately, in seconds since 1970, so that others can go by it."""
+
+    sent: tuple[float, ...] = ()
+    """When requests were over that it may still count."""
+    blocked_until: float = 0.0
+
+    def since(self, now: float) -> Pace | None:
+        """Leave out what is over by now; None if that is all."""
+        sent = tuple(at for at in self.sent if now - _WINDOW < at <= now)
+        return Pace(sent, self.blocked_until) if sent or self.blocked_until > now else None
+
+    def joined(self, other: Pace) -> Pace:
+        """Put two together."""
+        sent = tuple(sorted({*self.sent, *other.sent}))
+        return Pace(sent, max(self.blocked_until, other.blocked_until))
 
 
 class WatchedLimiter(SlidingWindowLimiter):
-    """`SlidingWindowLimiter`, counting what is on its way."""
+    """`SlidingWindowLimiter`, counting what is on its way and remembering what was."""
 
-    def __init__(self, limit: int = 100, window: float = 60.0, penalty: float = 300.0) -> None:
+    def __init__(self, limit: int = 100, window: float = _WINDOW, penalty: float = 300.0) -> None:
         super().__init__(limit, window, penalty)
         self.in_flight = 0
         """Requests that have a slot and no answer yet."""
-        self._slots: SlidingWindow | None = None
+        self.closes = 0
+        """Closes that have been given a slot, and so may have left."""
+        self._sent: deque[float] = deque(maxlen=limit)
 
     async def acquire(
         self, priority: Priority, *, bucket: Bucket | None = None, deadline: float | None = None
     ) -> Permit:
         """Wait for a slot."""
         permit = await super().acquire(priority, bucket=bucket, deadline=deadline)
-        self._slots = permit.windows[0]
         self.in_flight += 1
+        self.closes += priority is Priority.CLOSE
         return permit
 
     async def release(self, permit: Permit, *, sent: bool) -> None:
         """End an attempt."""
         self.in_flight -= 1
+        if sent:
+            self._sent.append(time.time())
         await super().release(permit, sent=sent)
 
     def seconds_until_sent(self, requests: int) -> float:
@@ -42,5 +75,36 @@ class WatchedLimiter(SlidingWindowLimiter):
         if requests < 1:
             return 0.0
         now = asyncio.get_running_loop().time()
-        paced = 0.0 if self._slots is None else self._slots.available_at(requests - 1, now) - now
-        return max(paced, self.blocked_for())
+        return max(self._general.available_at(requests - 1, now) - now, self.blocked_for())
+
+    async def recall(self, pace: Pace) -> None:
+        """Take the slots that others have used, and keep to the block that they have met."""
+        wall, now = time.time(), asyncio.get_running_loop().time()
+        if left := pace.since(wall):
+            for at in left.sent:
+                self._general.take()
+                self._general.hold(now - (wall - at))
+            if left.blocked_until > wall:
+                await self.block(left.blocked_until - wall)
+
+    def pace(self) -> Pace:
+        """Return what others have to go by after this."""
+        blocked = self.blocked_for()
+        return Pace(tuple(self._sent), time.time() + blocked if blocked else 0.0)
+
+
+class Traffic:
+    """What is on its way, and what came of the rest. It is a hook of the client."""
+
+    def __init__(self, limiter: WatchedLimiter) -> None:
+        self.limiter = limiter
+        self.tried: set[str] = set()
+        """Paths to which something that changes a position was sent and is over."""
+        self.lost = 0
+        """Answers to that which did not come, or did not tell what had happened."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an attempt."""
+        if isinstance(event, AttemptEnded) and event.method != "GET":
+            self.tried.add(event.path)
+            self.lost += event.error is not None and event.error.may_have_taken_effect

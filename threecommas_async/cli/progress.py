@@ -1,53 +1,42 @@
-"""The progress of a close while it runs: drawn in place on a terminal, else a line now and then."""
+"""The progress of a command while it runs: drawn in place on a terminal, else a line at times."""
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from threecommas_async import CloseOutcome, SmartTrade
+    from threecommas_async import CloseOutcome
 
-    from .pace import WatchedLimiter
+    from .kinds import Entity
+    from .pace import Traffic
     from .screen import Screen
 
-__all__ = ["ClosingProgress"]
+__all__ = ["ClosingProgress", "Progress"]
 
+_BAR_WIDTH = 20
 _DRAW_EVERY = 0.1
 _SAY_EVERY = 5.0
 
 
-class ClosingProgress:
-    """How far a close of many has come. Its `saw` is what `on_outcome` wants."""
+class Progress(ABC):
+    """How far a command has come. Its text says it in one line."""
 
-    def __init__(self, limiter: WatchedLimiter, total: int) -> None:
-        self._limiter = limiter
-        self._total = total
-        self._known = 0
-        self.closed = 0
+    @abstractmethod
+    def __str__(self) -> str: ...
 
-    def saw(self, outcome: CloseOutcome[SmartTrade]) -> None:
-        """Count an outcome."""
-        self._known += 1
-        self.closed += outcome.ok
-
-    def __str__(self) -> str:
-        waiting = max(0, self._total - self._known - self._limiter.in_flight)
-        parts = [f"closed {self.closed} of {self._total}"]
-        if missed := self._known - self.closed:
-            parts.append(f"{missed} not closed")
-        parts.append(f"{waiting} waiting for a slot")
-        if blocked := self._limiter.blocked_for():
-            parts.append(f"refused by the server for {blocked:.0f} s more")
-        if waiting:
-            parts.append(f"about {self._limiter.seconds_until_sent(waiting):.0f} s left")
-        return ", ".join(parts)
+    @property
+    @abstractmethod
+    def share(self) -> tuple[int, int]:
+        """How many are over, and of how many."""
 
     @asynccontextmanager
     async def shown(self, screen: Screen, *, every: float = _SAY_EVERY) -> AsyncGenerator[None]:
@@ -56,16 +45,68 @@ class ClosingProgress:
             async with _repeated(lambda: screen.say(str(self)), every):
                 yield
             return
-        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
+        text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
+        columns = (BarColumn(_BAR_WIDTH), text)
         with Bar(*columns, console=screen.err, auto_refresh=False) as bar:
-            drawn = bar.add_task(str(self), total=self._total)
+            drawn = bar.add_task(str(self))
 
             def draw() -> None:
-                bar.update(drawn, completed=self._known, description=str(self), refresh=True)
+                done, total = self.share
+                bar.update(drawn, completed=done, total=total, description=str(self), refresh=True)
 
             draw()
             async with _repeated(draw, _DRAW_EVERY):
                 yield
+
+
+class ClosingProgress(Progress):
+    """How far a close of many has come. Its `saw` is what `on_outcome` wants."""
+
+    def __init__(self, traffic: Traffic, ids: Iterable[int], done: str = "closed") -> None:
+        self._traffic = traffic
+        self._outcomes: dict[int, CloseOutcome[Entity] | None] = dict.fromkeys(ids)
+        self._done = done
+
+    def saw(self, outcome: CloseOutcome[Entity]) -> None:
+        """Take note of an outcome."""
+        self._outcomes[outcome.trade_id] = outcome
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """How many outcomes are known, and of how many."""
+        return len(self._known), len(self._outcomes)
+
+    @property
+    def _known(self) -> list[CloseOutcome[Entity]]:
+        return [outcome for outcome in self._outcomes.values() if outcome is not None]
+
+    def __str__(self) -> str:
+        known, total, limiter = self._known, len(self._outcomes), self._traffic.limiter
+        done = sum(outcome.ok for outcome in known)
+        open_ended = total - len(known)
+        tried = len(self._traffic.tried) - sum(outcome.attempts > 0 for outcome in known)
+        in_flight = min(limiter.in_flight, open_ended)
+        checked = min(max(0, tried), open_ended - in_flight)
+        waiting = open_ended - in_flight - checked
+        parts = [f"{self._done} {done} of {total}"]
+        if missed := len(known) - done:
+            parts.append(f"{missed} not {self._done}")
+        if in_flight:
+            parts.append(f"{in_flight} in flight")
+        if checked:
+            parts.append(f"{checked} being checked")
+        if waiting:
+            parts.append(f"{waiting} waiting for a slot")
+        if lost := self._traffic.lost:
+            parts.append(f"{lost} answer{'s' * (lost > 1)} lost")
+        if blocked := limiter.blocked_for():
+            parts.append(f"refused by the server for {blocked:.0f} s more")
+        # Reads have to leave the reserve alone.
+        requests = waiting + (1 + limiter.reserve if checked else 0)
+        seconds = limiter.seconds_until_sent(requests)
+        if waiting or seconds >= 1:
+            parts.append(f"about {seconds:.0f} s left")
+        return ", ".join(parts)
 
 
 @asynccontextmanager

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from threecommas_async import CloseState, SmartTrade
+
 from .screen import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from threecommas_async import CloseOutcome, CloseReport, SmartTrade
+    from threecommas_async import CloseOutcome, CloseReport
+    from threecommas_async.models.deal import Deal
+
+    from .kinds import Entity
 
 __all__ = [
+    "deals_table",
+    "listed_or_counted",
     "outcome_data",
     "report_data",
     "report_table",
+    "status_of",
     "table",
     "trade_table",
     "trades_table",
     "verdict",
 ]
+
+T = TypeVar("T")
 
 _FEW = 20
 """Outcomes that are listed one by one, rather than counted by state."""
@@ -113,66 +123,134 @@ def _yes(value: bool | None) -> str:  # noqa: FBT001 - it is the value to show
     return "" if value is None else "yes" if value else "no"
 
 
-def verdict(report: CloseReport[SmartTrade]) -> str:
-    """Tell in one line how a close ended."""
+def status_of(entity: Entity) -> str:
+    """Return the status as a word."""
+    return str(entity.status.code if isinstance(entity, SmartTrade) else entity.status)
+
+
+def deals_table(deals: Sequence[Deal], title: str) -> Group:
+    """One line for each deal."""
+    return table(
+        title,
+        *("id", "pair", "bot", "bot id", "account", "status"),
+        *("bought", "profit %", "created (UTC)"),
+        rows=(
+            (
+                deal.id,
+                deal.pair,
+                deal.bot_name,
+                deal.bot_id,
+                deal.account_name,
+                status_of(deal),
+                _money(deal.bought_volume),
+                _money(deal.actual_profit_percentage),
+                _time(deal.created_at),
+            )
+            for deal in deals
+        ),
+    )
+
+
+_MEANING = {
+    CloseState.ACCEPTED: "3Commas has taken it on",
+    CloseState.CLOSED: "a read has shown that it is over",
+    CloseState.ALREADY_CLOSED: "it was closing or closed before",
+    CloseState.NOT_FOUND: "there is none of that id for this key",
+    CloseState.REJECTED: "3Commas refused, and it is as it was",
+    CloseState.FAILED: "closing failed: look at the exchange",
+    CloseState.UNKNOWN: "it may have happened: look at it first",
+    CloseState.NOT_SENT: "nothing has happened: safe to close again",
+}
+
+
+def verdict(report: CloseReport[Entity], known: str = "closing or closed") -> str:
+    """Tell in one line how it ended, in the words for what is known of those that went well."""
     good = sum(outcome.ok for outcome in report)
-    text = f"{good} of {len(report)} closing or closed"
+    text = f"{good} of {len(report)} {known}"
     if left := len(report.leftovers):
         text += f", {left} not known to be"
     return text
 
 
-def report_table(report: CloseReport[SmartTrade]) -> Group:
-    """The outcomes: one by one if they are few, else counted, with some of those gone wrong."""
-    if len(report) <= _FEW:
-        return _outcomes(list(report), verdict(report))
-    counted = table(verdict(report), "state", "trades", rows=_counts(report))
-    bad = [outcome for outcome in report if not outcome.ok]
-    if not bad:
+def listed_or_counted(
+    every: tuple[Sequence[T], str],
+    bad: tuple[Sequence[T], str],
+    *,
+    counts: Iterable[Sequence[object]],
+    listed: Callable[[Sequence[T], str], Group],
+) -> Group:
+    """List what is few, one by one; else count it, and list some of what went wrong.
+
+    Args:
+        every: all there is, and a title for it.
+        bad: what of it went wrong, and a title for that.
+        counts: rows of what, how often, and what that means.
+        listed: makes the table of some, with a title.
+    """
+    (items, title), (wrong, wrong_title) = every, bad
+    if len(items) <= _FEW:
+        return listed(items, title)
+    counted = table(title, "outcome", "number", "that is", rows=counts)
+    if not wrong:
         return counted
-    more = f", the first {_FEW} of them (--json has all)" if len(bad) > _FEW else ""
-    return Group(counted, _outcomes(bad[:_FEW], f"Not known to be closing or closed{more}"))
+    more = f", the first {_FEW} of them (--json has all)" if len(wrong) > _FEW else ""
+    return Group(counted, listed(wrong[:_FEW], wrong_title + more))
 
 
-def _counts(report: CloseReport[SmartTrade]) -> list[tuple[str, int]]:
-    return [(state.value, count) for state, count in report.counts.items() if count]
+def report_table(report: CloseReport[Entity], known: str = "closing or closed") -> Group:
+    """The outcomes: one by one if they are few, else counted, with some of those gone wrong."""
+    shown = listed_or_counted(
+        (report.outcomes, verdict(report, known)),
+        ([outcome for outcome in report if not outcome.ok], f"Not known to be {known}"),
+        counts=[(state.value, count, _MEANING[state]) for state, count in _counts(report)],
+        listed=_outcomes,
+    )
+    if report.unlisted is None:
+        return shown
+    return Group(shown, Text(f"There may be others: {printable(report.unlisted)}"))
 
 
-def _outcomes(outcomes: Sequence[CloseOutcome[SmartTrade]], title: str) -> Group:
+def _counts(report: CloseReport[Entity]) -> list[tuple[CloseState, int]]:
+    return [(state, count) for state, count in report.counts.items() if count]
+
+
+def _outcomes(outcomes: Sequence[CloseOutcome[Entity]], title: str) -> Group:
     return table(
         title,
-        *("trade", "outcome", "status", "attempts", "seconds", "reason"),
+        *("id", "outcome", "status", "attempts", "seconds", "reason"),
         rows=(
             (
                 outcome.trade_id,
                 outcome.state.value,
-                outcome.trade.status.code if outcome.trade else None,
+                status_of(outcome.trade) if outcome.trade else None,
                 outcome.attempts,
                 f"{outcome.elapsed:.2f}",
-                outcome.error,
+                # The id is in the row.
+                str(outcome.error or "").removeprefix(f"trade {outcome.trade_id}: "),
             )
             for outcome in outcomes
         ),
     )
 
 
-def outcome_data(outcome: CloseOutcome[SmartTrade]) -> dict[str, object]:
+def outcome_data(outcome: CloseOutcome[Entity]) -> dict[str, object]:
     """Make what a program gets of one outcome."""
     return {
         "trade_id": outcome.trade_id,
         "state": outcome.state,
-        "status": outcome.trade.status.code if outcome.trade else None,
+        "status": status_of(outcome.trade) if outcome.trade else None,
         "attempts": outcome.attempts,
         "elapsed": round(outcome.elapsed, 3),
         "error": outcome.error,
     }
 
 
-def report_data(report: CloseReport[SmartTrade]) -> dict[str, object]:
+def report_data(report: CloseReport[Entity]) -> dict[str, object]:
     """Make what a program gets of a whole report."""
     return {
         "ok": report.ok,
-        "counts": dict(_counts(report)),
+        "counts": {state.value: count for state, count in _counts(report)},
         "leftovers": list(report.leftovers),
+        "unlisted": report.unlisted,
         "outcomes": [outcome_data(outcome) for outcome in report],
     }

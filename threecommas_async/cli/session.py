@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from threecommas_async import (
-    AsyncClient,
     AuthenticationError,
     ConfigurationError,
     PermissionDeniedError,
     ThreeCommasError,
 )
-from threecommas_async.config import read_env
+from threecommas_async.config import DEFAULT_BASE_URL, read_env
 from threecommas_async.errors import InvalidRequestError
 
-from .pace import WatchedLimiter
+from .client import CommandClient
+from .memory import carried_over
+from .options import Count, Flag
+from .pace import Traffic, WatchedLimiter
 from .screen import Exit, Screen
 
-__all__ = ["Connection", "Flag", "Session", "UsageError", "with_client"]
+if TYPE_CHECKING:
+    from typing import Unpack
 
+    from threecommas_async.client import ClientSettings
 
-Flag = Annotated[bool, Parameter(show_default=False)]
+__all__ = ["Connection", "Session", "UsageError", "opened", "validated", "with_client"]
 
 
 class UsageError(Exception):
@@ -45,8 +49,8 @@ class Connection:
     """Print the result as JSON, and nothing else, to standard output."""
     env_file: Path | None = None
     """File with lines THREECOMMAS_API_KEY=... to take the key from."""
-    rate_limit: Annotated[int, Parameter(validator=Number(gte=1))] = 100
-    """Requests per minute that the subscription plan allows."""
+    rate_limit: Count = 100
+    """Requests per minute that the plan allows; those of earlier commands count as well."""
 
 
 @frozen
@@ -54,8 +58,19 @@ class Session:
     """What a command works with."""
 
     screen: Screen
-    client: AsyncClient
-    limiter: WatchedLimiter
+    client: CommandClient
+    traffic: Traffic
+
+
+@asynccontextmanager
+async def opened(
+    screen: Screen, limiter: WatchedLimiter, api_key: str, **settings: Unpack[ClientSettings]
+) -> AsyncGenerator[Session]:
+    """Open a client whose traffic can be watched."""
+    traffic = Traffic(limiter)
+    watched: ClientSettings = {**settings, "rate_limiter": limiter, "hooks": [traffic]}
+    async with CommandClient(api_key, **watched) as client:
+        yield Session(screen, client, traffic)
 
 
 async def with_client(connection: Connection, command: Callable[[Session], Awaitable[int]]) -> int:
@@ -64,14 +79,27 @@ async def with_client(connection: Connection, command: Callable[[Session], Await
     limiter = WatchedLimiter(connection.rate_limit)
     try:
         settings = read_env(_environment(connection.env_file))
-        async with AsyncClient(**settings, rate_limiter=limiter) as client:
-            return await command(Session(screen, client, limiter))
+        account = settings.get("api_key", ""), settings.get("base_url", DEFAULT_BASE_URL)
+        async with (
+            carried_over(limiter, *account),
+            opened(screen, limiter, **settings) as session,
+        ):
+            _warn_of_waiting(session)
+            return await command(session)
     except UsageError as error:
         screen.fail(str(error))
         return Exit.USAGE
     except ThreeCommasError as error:
         screen.fail(_readable(error), kind=type(error).__name__)
         return _status(error)
+
+
+def _warn_of_waiting(session: Session) -> None:
+    limiter = session.traffic.limiter
+    if blocked := limiter.blocked_for():
+        session.screen.say(f"3Commas has refused this key for another {blocked:.0f} s; waiting.")
+    elif (wait := limiter.seconds_until_sent(1 + limiter.reserve)) >= 1:
+        session.screen.say(f"Earlier commands have used up the rate limit for {wait:.0f} s more.")
 
 
 def _environment(file: Path | None) -> Mapping[str, str]:
@@ -104,3 +132,11 @@ def _status(error: ThreeCommasError) -> Exit:
     if isinstance(error, InvalidRequestError):
         return Exit.USAGE
     return Exit.NOT_ALL
+
+
+async def validated(session: Session) -> int:
+    """Check the key."""
+    answer = await session.client.users.validate()
+    text = "The key is valid." if answer.valid else "3Commas does not accept the key."
+    session.screen.result({"valid": answer.valid}, text)
+    return Exit.OK if answer.valid else Exit.CREDENTIALS

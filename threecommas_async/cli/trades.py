@@ -1,142 +1,173 @@
-"""`threecommas validate` and `threecommas trades list|show|close`."""
+"""`threecommas trades`: its commands and their options."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
+from cyclopts import App, Parameter
 
-from threecommas_async.lifecycle import smart_trade_is_closable
-
-from .closing import close_shown, exit_status
-from .render import report_data, report_table, table, trade_table, trades_table
+from . import closing, watching
+from .kinds import CANCELLED_TRADES, TRADES
+from .options import Closing, Id, Seconds, given
+from .render import trade_table, trades_table
 from .screen import Exit
-from .session import Flag, UsageError
+from .session import Connection, with_client
 
 if TYPE_CHECKING:
-    from threecommas_async import CloseReport, SmartTrade
     from threecommas_async.resources.smart_trades import SmartTradeFilters
 
     from .session import Session
 
-__all__ = ["Closing", "close", "confirmed", "show", "show_all", "validate"]
+__all__ = ["app"]
+
+Status = Literal["active", "all", "finished", "successfully_finish", "cancelled", "failed"]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Closing:
-    """How to close."""
+class Filters:
+    """Which trades."""
 
-    yes: Flag = False
-    """Do not ask."""
-    dry_run: Flag = False
-    """Only show what would be closed."""
-    confirm: Flag = False
-    """Wait until each is closed, not only closing."""
-    deadline: Annotated[float, Parameter(validator=Number(gte=0))] | None = None
-    """Seconds after which nothing more is sent."""
-
-
-async def validate(session: Session) -> int:
-    """Check the key."""
-    answer = await session.client.users.validate()
-    text = "The key is valid." if answer.valid else "3Commas does not accept the key."
-    session.screen.result({"valid": answer.valid}, text)
-    return Exit.OK if answer.valid else Exit.CREDENTIALS
+    account_id: Id | None = None
+    """Only those of this account."""
+    pair: str | None = None
+    """Only this pair, as in USDT_BTC."""
+    type: str | None = None
+    """Only this kind, as in smart_sell."""
+    base: str | None = None
+    """Only this base currency."""
+    quote: str | None = None
+    """Only this quote currency."""
 
 
-async def show_all(session: Session, filters: SmartTradeFilters) -> int:
-    """List trades."""
-    trades = [trade async for trade in session.client.smart_trades.list(**filters)]
-    session.screen.result(trades, trades_table(trades, f"{len(trades)} SmartTrades"))
-    return Exit.OK
+_USUAL, _CAREFULLY, _ANY = Connection(), Closing(), Filters()
+
+app = App(name="trades", help="List, show, close, cancel and watch SmartTrades.")
 
 
-async def show(session: Session, trade_id: int) -> int:
-    """Show one trade."""
-    trade = await session.client.smart_trades.get(trade_id)
-    session.screen.result(trade, trade_table(trade))
-    return Exit.OK
+@app.command(name="list")
+async def list_trades(
+    *, status: Status = "active", which: Filters = _ANY, connection: Connection = _USUAL
+) -> int:
+    """List trades, all pages of them.
+
+    Args:
+        status: Which ones.
+        which: Which ones of these.
+        connection: How to reach 3Commas.
+    """
+    filters = cast("SmartTradeFilters", {"status": status, **given(which)})
+
+    async def listed(session: Session) -> int:
+        trades = [trade async for trade in session.client.smart_trades.list(**filters)]
+        session.screen.result(trades, trades_table(trades, TRADES.count(len(trades))))
+        return Exit.OK
+
+    return await with_client(connection, listed)
 
 
-async def close(session: Session, trade_ids: Sequence[int], how: Closing) -> int:
-    """Close trades, unless it is only to be shown which."""
-    if how.dry_run:
-        return await _dry_run(session, trade_ids)
-    if not how.yes and not confirmed(len(set(trade_ids))):
-        session.screen.say("Nothing was sent.")
-        return Exit.NOT_ALL
-    report = await close_shown(
-        session,
-        trade_ids,
-        confirm=how.confirm,
-        deadline=how.deadline,
-        interrupted=lambda report: _tell(session, report),
+@app.command
+async def show(trade_id: Id, /, *, connection: Connection = _USUAL) -> int:
+    """Show one trade.
+
+    Args:
+        trade_id: Its id.
+        connection: How to reach 3Commas.
+    """
+
+    async def shown(session: Session) -> int:
+        trade = await session.client.smart_trades.get(trade_id)
+        session.screen.result(trade, trade_table(trade))
+        return Exit.OK
+
+    return await with_client(connection, shown)
+
+
+@app.command
+async def close(
+    trade_ids: list[Id], /, *, how: Closing = _CAREFULLY, connection: Connection = _USUAL
+) -> int:
+    """Close trades at market, each exactly once, and tell what became of each.
+
+    Ctrl-C sends nothing more and tells what is known so far.
+
+    Args:
+        trade_ids: Ids of the trades.
+        how: How to close.
+        connection: How to reach 3Commas.
+    """
+    return await with_client(connection, lambda s: closing.close(s, TRADES, trade_ids, how))
+
+
+@app.command
+async def close_all(
+    *,
+    which: Filters = _ANY,
+    pending: Literal["leave", "cancel"] = "leave",
+    how: Closing = _CAREFULLY,
+    connection: Connection = _USUAL,
+) -> int:
+    """Close every open trade at market, or every one that passes the filters.
+
+    Lists again after closing, until nothing is left that could be closed. Ctrl-C sends nothing
+    more and tells what is known so far.
+
+    Args:
+        which: Which ones.
+        pending: What to do with trades whose entry is not filled, which cannot be closed.
+        how: How to close.
+        connection: How to reach 3Commas.
+    """
+
+    async def closed(session: Session) -> int:
+        sweep = partial(
+            session.client.smart_trades.close_all,
+            account_id=which.account_id,
+            pair=which.pair,
+            type=which.type,
+            base=which.base,
+            quote=which.quote,
+            pending=pending,
+        )
+        everything = closing.Everything(kind=TRADES, sweep=sweep, filters=given(which))
+        return await closing.close_all(session, everything, how)
+
+    return await with_client(connection, closed)
+
+
+@app.command
+async def cancel(
+    trade_ids: list[Id], /, *, how: Closing = _CAREFULLY, connection: Connection = _USUAL
+) -> int:
+    """Cancel trades, each exactly once, and tell what became of each.
+
+    Meant for trades whose entry is not filled. What 3Commas does with a position already entered
+    is not documented: to get out of one, close it. Ctrl-C sends nothing more and tells what is
+    known so far.
+
+    Args:
+        trade_ids: Ids of the trades.
+        how: How to cancel.
+        connection: How to reach 3Commas.
+    """
+    return await with_client(
+        connection, lambda s: closing.close(s, CANCELLED_TRADES, trade_ids, how)
     )
-    _tell(session, report)
-    return exit_status(report)
 
 
-def _tell(session: Session, report: CloseReport[SmartTrade]) -> None:
-    session.screen.result(report_data(report), report_table(report))
+@app.command
+async def watch(
+    trade_ids: list[Id], /, *, timeout: Seconds | None = None, connection: Connection = _USUAL
+) -> int:
+    """Wait until trades are over, whoever closes them, and tell where each one stands.
 
+    Closes nothing. The status is 0 if all are closed.
 
-async def _dry_run(session: Session, trade_ids: Sequence[int]) -> int:
-    """Look the trades up among the open ones: a request per hundred, not one for each id."""
-    listing = session.client.smart_trades.list(status="active")
-    found = {trade.id: trade async for trade in listing}
-    rows = [(trade_id, found.get(trade_id)) for trade_id in dict.fromkeys(trade_ids)]
-    verdicts = [(trade_id, trade, _why_not(trade)) for trade_id, trade in rows]
-    would_close = [trade_id for trade_id, _, why_not in verdicts if why_not is None]
-    would_not = [(trade_id, why_not) for trade_id, _, why_not in verdicts if why_not is not None]
-    session.screen.result(
-        {
-            "dry_run": True,
-            "would_close": would_close,
-            "would_not_close": [{"trade_id": i, "reason": reason} for i, reason in would_not],
-        },
-        table(
-            f"{len(would_close)} of {len(verdicts)} would be closed; nothing was sent",
-            *("trade", "pair", "status", "would be closed"),
-            rows=[
-                (
-                    trade_id,
-                    trade.pair if trade else None,
-                    trade.status.code if trade else None,
-                    "yes" if why_not is None else f"no: {why_not}",
-                )
-                for trade_id, trade, why_not in verdicts
-            ],
-        ),
-    )
-    return Exit.NOT_ALL if would_not else Exit.OK
-
-
-def _why_not(trade: SmartTrade | None) -> str | None:
-    """Tell why a trade would not be closed; None if it would."""
-    if trade is None:
-        return "not among the open trades"
-    if smart_trade_is_closable(trade):
-        return None
-    if trade.data.cancel_available:
-        return "nothing bought yet; it can be cancelled"
-    return "already closing, or its state does not allow it"
-
-
-def confirmed(count: int) -> bool:
-    """Ask before anything is sent."""
-    if not sys.stdin.isatty():
-        raise UsageError("closing asks first, and there is no terminal to ask on: add --yes")
-    # The event loop's own handler would only take effect once the answer is given.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.stderr.write(f"Close {count} SmartTrade{'s' * (count > 1)} at market now? [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().casefold() in {"y", "yes"}
-    finally:
-        signal.signal(signal.SIGINT, before)
+    Args:
+        trade_ids: Ids of the trades.
+        timeout: Seconds to wait at most.
+        connection: How to reach 3Commas.
+    """
+    return await with_client(connection, lambda s: watching.watch(s, trade_ids, timeout))

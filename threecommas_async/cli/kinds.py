@@ -1,0 +1,147 @@
+"""What the commands need to know of what they close: SmartTrades and deals share all the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+
+from attrs import frozen
+
+from threecommas_async import SmartTrade
+from threecommas_async.lifecycle import (
+    Phase,
+    deal_is_closable,
+    deal_phase,
+    smart_trade_is_cancellable,
+    smart_trade_is_closable,
+)
+from threecommas_async.models.deal import Deal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from threecommas_async import CloseOutcome, CloseReport
+
+    from .client import CommandClient
+
+__all__ = [
+    "CANCEL",
+    "CANCELLED_TRADES",
+    "CLOSE",
+    "DEALS",
+    "TRADES",
+    "Deed",
+    "Entity",
+    "Kind",
+    "SweepCall",
+]
+
+Entity: TypeAlias = SmartTrade | Deal
+T = TypeVar("T", bound=Entity)
+T_co = TypeVar("T_co", bound=Entity, covariant=True)
+
+
+@frozen
+class Deed:
+    """What is done to each, in the words for it."""
+
+    verb: str
+    done: str
+    manner: str
+    known: str
+    """What all are known to be when all went well."""
+
+
+CLOSE = Deed("close", "closed", " at market", "closing or closed")
+CANCEL = Deed("cancel", "cancelled", "", "being cancelled or over")
+
+
+class BatchCall(Protocol[T_co]):
+    """`close_many` and its like."""
+
+    def __call__(
+        self,
+        trade_ids: Iterable[int],
+        *,
+        confirm: bool,
+        deadline: float | None,
+        on_outcome: Callable[[CloseOutcome[T_co]], object],
+    ) -> Awaitable[CloseReport[T_co]]:
+        """Begin."""
+        ...
+
+
+class SweepCall(Protocol[T_co]):
+    """`close_all`, with its filters given."""
+
+    def __call__(
+        self,
+        *,
+        confirm: bool = ...,
+        deadline: float | None = ...,
+        dry_run: bool = ...,
+        on_outcome: Callable[[CloseOutcome[T_co]], object] | None = ...,
+    ) -> Awaitable[CloseReport[T_co]]:
+        """Begin."""
+        ...
+
+
+@frozen(kw_only=True)
+class Kind(Generic[T]):
+    """A kind of entity, and what is done to it."""
+
+    name: str
+    deed: Deed
+    batch: Callable[[CommandClient], BatchCall[T]]
+    """Does it to many."""
+    open_ones: Callable[[CommandClient], AsyncIterator[T]]
+    """Lists those that it could be done to."""
+    why_not: Callable[[T], str | None]
+    """Tells why it would not be done to one; None if it would."""
+
+    def count(self, number: int) -> str:
+        """Name so many of them."""
+        return f"{number} {self.name}{'' if number == 1 else 's'}"
+
+
+_BUSY = "already closing, or its state does not allow it"
+
+
+def _trade_stays_open(trade: SmartTrade) -> str | None:
+    if smart_trade_is_closable(trade):
+        return None
+    if smart_trade_is_cancellable(trade):
+        return "its entry is not filled; it can be cancelled"
+    return _BUSY
+
+
+def _trade_stays(trade: SmartTrade) -> str | None:
+    return None if trade.data.cancel_available else _BUSY
+
+
+def _deal_stays_open(deal: Deal) -> str | None:
+    if deal_is_closable(deal):
+        return None
+    return "its entry is not filled" if deal_phase(deal) is Phase.NOT_ENTERED else _BUSY
+
+
+TRADES = Kind[SmartTrade](
+    name="SmartTrade",
+    deed=CLOSE,
+    batch=lambda client: client.smart_trades.close_many,
+    open_ones=lambda client: client.smart_trades.list(status="active"),
+    why_not=_trade_stays_open,
+)
+CANCELLED_TRADES = Kind[SmartTrade](
+    name=TRADES.name,
+    deed=CANCEL,
+    batch=lambda client: client.trades.cancel_many,
+    open_ones=TRADES.open_ones,
+    why_not=_trade_stays,
+)
+DEALS = Kind[Deal](
+    name="deal",
+    deed=CLOSE,
+    batch=lambda client: client.deals.close_many,
+    open_ones=lambda client: client.deals.list(scope="active"),
+    why_not=_deal_stays_open,
+)

@@ -1,0 +1,142 @@
+"""Watching SmartTrades until they are over, whoever closes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+from threecommas_async import NotFoundError, ThreeCommasError
+from threecommas_async.closing import stops_everything
+from threecommas_async.lifecycle import Phase, smart_trade_phase
+
+from .progress import Progress
+from .render import listed_or_counted, status_of, table
+from .screen import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Group
+
+    from threecommas_async import SmartTrade
+
+    from .session import Session
+
+__all__ = ["watch"]
+
+_NOT_FOUND, _NOT_READ = "not found", "not read"
+_CLOSED = Phase.CLOSED.value
+_OVER = frozenset({_CLOSED, Phase.FAILED.value, _NOT_FOUND})
+
+
+async def watch(session: Session, trade_ids: Sequence[int], timeout: float | None) -> int:
+    """Watch trades, with their progress on the screen, until all are over or the time is."""
+    seen = Watching(trade_ids)
+    try:
+        async with seen.shown(session.screen), asyncio.timeout(timeout):
+            await session.client.trades.watch(trade_ids, seen.saw)
+    except TimeoutError:
+        pass  # what has been seen tells how far they have come
+    except asyncio.CancelledError:
+        seen.tell(session)
+        raise
+    return seen.tell(session)
+
+
+@define
+class _Watched:
+    """One trade, as last read."""
+
+    trade_id: int
+    trade: SmartTrade | None = None
+    error: ThreeCommasError | None = None
+    """Why the last read of it failed."""
+
+    @property
+    def standing(self) -> str:
+        if isinstance(self.error, NotFoundError):
+            return _NOT_FOUND
+        return _NOT_READ if self.trade is None else smart_trade_phase(self.trade).value
+
+    @property
+    def status(self) -> str | None:
+        return None if self.trade is None else status_of(self.trade)
+
+    @property
+    def reason(self) -> object:
+        return self.error or (self.trade and self.trade.status.error)
+
+
+class Watching(Progress):
+    """Where trades stand. Its `saw` takes what a read has given."""
+
+    def __init__(self, trade_ids: Sequence[int]) -> None:
+        self._all = {trade_id: _Watched(trade_id) for trade_id in trade_ids}
+
+    def saw(self, trade_id: int, result: SmartTrade | ThreeCommasError) -> bool:
+        """Take note of a reading, and tell whether it was the last one of this trade.
+
+        Raises:
+            ThreeCommasError: the reading says that no other can pass.
+        """
+        watched = self._all[trade_id]
+        if isinstance(result, ThreeCommasError):
+            if stops_everything(result):
+                raise result
+            watched.error = result
+        else:
+            watched.trade, watched.error = result, None
+        return watched.standing in _OVER
+
+    @property
+    def _counts(self) -> Mapping[str, int]:
+        return Counter(watched.standing for watched in self._all.values())
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """How many are over, and of how many."""
+        counts = self._counts
+        return sum(counts[standing] for standing in _OVER), len(self._all)
+
+    def __str__(self) -> str:
+        counts = self._counts
+        others = (f"{count} {what}" for what, count in counts.items() if what != _CLOSED)
+        return ", ".join((f"closed {counts[_CLOSED]} of {len(self._all)}", *others))
+
+    def tell(self, session: Session) -> Exit:
+        """Show where they stand, and return what it means for the exit status."""
+        every = list(self._all.values())
+        others = [watched for watched in every if watched.standing != _CLOSED]
+        session.screen.result(
+            {
+                "ok": not others,
+                "counts": self._counts,
+                "trades": [
+                    {
+                        "trade_id": watched.trade_id,
+                        "standing": watched.standing,
+                        "status": watched.status,
+                        "error": watched.error,
+                    }
+                    for watched in every
+                ],
+            },
+            listed_or_counted(
+                (every, f"{len(every) - len(others)} of {len(every)} closed"),
+                (others, "Not closed"),
+                counts=[(standing, count) for standing, count in self._counts.items()],
+                listed=_table,
+            ),
+        )
+        return Exit.NOT_ALL if others else Exit.OK
+
+
+def _table(trades: Sequence[_Watched], title: str) -> Group:
+    return table(
+        title,
+        *("id", "standing", "status", "reason"),
+        rows=[(w.trade_id, w.standing, w.status, w.reason) for w in trades],
+    )
