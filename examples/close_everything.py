@@ -9,26 +9,30 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from threecommas_async import AsyncClient, CloseState
+from threecommas_async import AsyncClient
+
+DEADLINE = 600.0
+"""Seconds for all of it."""
 
 
 async def close_everything(client: AsyncClient, *, yes: bool) -> bool:
     """Return whether every open trade is known to be closing or closed."""
-    trades = [trade async for trade in client.smart_trades.list(status="active")]
-    for trade in trades:
-        print(f"{trade.id} {trade.pair} {trade.status.code} {trade.profit.percent} %")
     if not yes:
-        print(f"{len(trades)} trades would be closed. Add --yes to close them.")
+        plan = await client.smart_trades.close_all(dry_run=True)
+        for outcome in plan:
+            if (trade := outcome.trade) is not None:
+                print(f"{trade.id} {trade.pair} {trade.status.code} {trade.profit.percent} %")
+        print(f"{len(plan)} trades would be closed. Add --yes to close them.")
         return False
 
-    report = await client.smart_trades.close_many(trade.id for trade in trades)
+    report = await client.smart_trades.close_all(confirm=True, deadline=DEADLINE)
     for outcome in report:
         if not outcome.ok:
             print(f"{outcome.trade_id} {outcome.state.name}: {outcome.error}")
+    if report.unlisted is not None:
+        print(f"There may be others: {report.unlisted}")
     counts = {state.name: count for state, count in report.counts.items()}
     print(f"{len(report)} trades: {counts}")
-    if report.counts[CloseState.UNKNOWN]:
-        print("UNKNOWN may have happened: read those trades before you close them again.")
     return report.ok
 
 

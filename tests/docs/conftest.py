@@ -20,13 +20,13 @@ SPEED = 100.0
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Serve 20 open trades to whoever asks the environment where 3Commas is."""
+    """Serve 20 open trades and a bot's deals to whoever asks the environment where 3Commas is."""
     _keep_to_loopback(monkeypatch)
     # On a clock this fast everything is closed long before the first look of `confirm=True`.
     defaults = confirming.watch.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "pause", 0.05)
-    with _served(Sandbox(trades=20, pending=2, time_scale=SPEED)) as sandbox:
+    with _served(Sandbox(trades=20, pending=2, deals=3, time_scale=SPEED)) as sandbox:
         monkeypatch.setenv("THREECOMMAS_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("THREECOMMAS_API_KEY", sandbox.api_key)
         monkeypatch.setenv("THREECOMMAS_API_SECRET", sandbox.secret)

@@ -1,11 +1,12 @@
 """Every example in README.md and docs/ runs, for real, against the embedded 3Commas.
 
 * A Python block is compiled as it stands, with `await` allowed at its top level as in
-  `python -m asyncio`. It finds the names that the documents promise: `client`, `ids`, `trade_id`
-  and `asyncio`. A test function that it defines is run as well.
+  `python -m asyncio`. It finds the names that the documents promise: `client`, `ids`, `bot_id` and
+  `asyncio`. A test function that it defines is run as well.
 * Each line of a shell block that calls `threecommas` is run in this process and must end with 0.
   The commands that run on are only held against their options.
-* 12345678 and its neighbours in the text stand for trades of the sandbox.
+* 12345678 and its neighbours in the text stand for trades of the sandbox, 12345698 and 12345699 for
+  those whose entry is not filled, 23456701 for a deal, 2345 for its bot.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ def _examples(language: str) -> list[Any]:
 
 def _for_real(text: str, sandbox: Sandbox) -> str:
     """Put ids of the sandbox in the place of those made up for the text."""
-    return _PLACEHOLDER.sub(lambda found: str(sandbox.trade_ids[int(found[1]) - 78]), text)
+    trades = (*sandbox.trade_ids, *sandbox.pending_ids)
+    text = _PLACEHOLDER.sub(lambda found: str(trades[int(found[1]) - 78]), text)
+    text = re.sub(r"\b23456701\b", str(sandbox.deal_ids[0]), text)
+    return re.sub(r"\b2345\b", str(sandbox.bot_id), text)
 
 
 @pytest.mark.parametrize("example", _examples("python"))
@@ -55,7 +59,7 @@ def test_a_python_example_runs(example: Example, sandbox: Sandbox) -> None:
         "__name__": "__main__",
         "asyncio": asyncio,
         "ids": list(sandbox.trade_ids),
-        "trade_id": sandbox.trade_ids[0],
+        "bot_id": sandbox.bot_id,
     }
 
     async def with_client() -> None:

@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from threecommas_async import (
+    CloseOutcome,
+    CloseReport,
+    CloseState,
+    RequestNotSentError,
+    SmartTrade,
+)
+from threecommas_async.resources.smart_trades import SmartTrades
 from threecommas_async.sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -31,19 +39,34 @@ def test_close_everything_closes_nothing_unless_told_to(
 ) -> None:
     assert _run(monkeypatch, "close_everything.py") == 1
 
-    assert "22 trades would be closed" in capsys.readouterr().out
+    assert "20 trades would be closed" in capsys.readouterr().out
     assert not sandbox.ledger.applied
 
 
-def test_close_everything_closes_all_and_names_what_it_could_not_close(
+def test_close_everything_closes_all_and_leaves_what_has_no_position(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert _run(monkeypatch, "close_everything.py", "--yes") == 0
+
+    assert sandbox.ledger.applied == frozenset(sandbox.trade_ids)
+    assert "20 trades: {'CLOSED': 20}" in capsys.readouterr().out
+    assert not sandbox.ledger.count(operation="cancel_smart_trade")
+
+
+def test_close_everything_names_what_it_could_not_close(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refused(*_: object, **__: object) -> CloseReport[SmartTrade]:
+        late = RequestNotSentError("too late")
+        return CloseReport((CloseOutcome(8, CloseState.NOT_SENT, None, late),), unlisted=late)
+
+    monkeypatch.setattr(SmartTrades, "close_all", refused)
+
     assert _run(monkeypatch, "close_everything.py", "--yes") == 1
 
     output = capsys.readouterr().out
-    assert sandbox.ledger.applied == frozenset(sandbox.trade_ids)
-    assert "22 trades: {'ACCEPTED': 20, 'REJECTED': 2}" in output
-    assert all(f"{trade_id} REJECTED: " in output for trade_id in sandbox.pending_ids)
+    assert "8 NOT_SENT: too late" in output
+    assert "There may be others: too late" in output
 
 
 def test_watch_outcomes_waits_until_each_is_closed(

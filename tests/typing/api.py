@@ -39,8 +39,10 @@ from threecommas_async import (
 )
 from threecommas_async.hooks import AttemptEnded, Blocked, Event
 from threecommas_async.models.codes import SmartTradeStatusCode, SmartTradeType
+from threecommas_async.models.deal import Deal
 from threecommas_async.models.smart_trade import MarketClose, SmartTradeStatus, Step
 from threecommas_async.models.user import ValidateResult
+from threecommas_async.redis import RedisLimiter
 from threecommas_async.resources.smart_trades import GET, LIST
 from threecommas_async.retry import Fate
 from threecommas_async.sandbox import Faults, Ledger, RateLimit, Sandbox, TradeRecord
@@ -100,6 +102,33 @@ async def closing_many(client: AsyncClient, ids: Sequence[int]) -> None:
         assert_type(known, CloseOutcome[SmartTrade])
     task = asyncio.ensure_future(client.smart_trades.close_many(i for i in ids))
     assert_type(await task, CloseReport[SmartTrade])
+
+
+async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
+    def told(outcome: CloseOutcome[SmartTrade]) -> None:
+        assert_type(outcome.state, CloseState)
+
+    report = await client.smart_trades.close_all(
+        pair="USDT_BTC", pending="cancel", confirm=True, deadline=600, on_outcome=told
+    )
+    assert_type(report, CloseReport[SmartTrade])
+    assert_type(report.unlisted, ThreeCommasError | None)
+    assert_type(await client.smart_trades.close_all(dry_run=True), CloseReport[SmartTrade])
+    assert_type(
+        await client.smart_trades.wait_until_closed(ids, timeout=5), CloseReport[SmartTrade]
+    )
+
+
+async def deals(client: AsyncClient, ids: Sequence[int], since: datetime) -> None:
+    assert_type(await client.deals.close_by_market(1, deadline=10), Deal)
+    assert_type(client.deals.close_many(ids), CloseBatch[Deal])
+    report = await client.deals.close_all(bot_id=1, confirm=True, deadline=600, dry_run=True)
+    assert_type(report, CloseReport[Deal])
+    assert_type(report[1].trade, Deal | None)
+    assert_type(await client.deals.wait_until_closed(ids), CloseReport[Deal])
+    assert_type(await client.deals.get(1), Deal)
+    assert_type(client.deals.list(scope="active", bot_id=1, from_=since), AsyncIterator[Deal])
+    assert_type(await client.deals.list_page(0, limit=1000, order="profit"), list[Deal])
 
 
 def reports(report: CloseReport[SmartTrade]) -> None:
@@ -203,6 +232,8 @@ def limiters_and_hooks(event: Event) -> None:
     assert_type(shared.blocked_for(), float)
     watch: Callable[[Event], None] = print
     AsyncClient("key", secret="secret", rate_limiter=shared, hooks=[watch])
+    redis: RateLimiter = RedisLimiter("redis://127.0.0.1", 50, key="bots", on_lost="share", share=1)
+    AsyncClient("key", secret="secret", rate_limiter=redis)
     match event:
         case AttemptEnded():
             assert_type(event.fate, Fate)

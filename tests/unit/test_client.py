@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -111,7 +111,7 @@ async def test_a_hook_is_a_plain_function() -> None:
     async def hook(_: object) -> None: ...
 
     with pytest.raises(InvalidRequestError, match="hooks must be a plain function"):
-        AsyncClient(KEY, secret=SECRET, hooks=[hook])
+        AsyncClient(KEY, secret=SECRET, hooks=[cast("Any", hook)])
 
 
 async def test_a_proxy_of_the_environment_gets_the_requests(

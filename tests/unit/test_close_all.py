@@ -158,6 +158,43 @@ async def test_rounds_end_with_the_attempts_of_the_policy() -> None:
     assert api.posts[1] == 1
 
 
+async def test_what_opens_while_the_last_round_closes_is_found() -> None:
+    api = Api([1])
+    real_close = api.apply
+
+    def opens_another(trade_id: int) -> httpx.Response:
+        if trade_id < 4:
+            api.status[trade_id + 1] = "waiting_targets"
+        return real_close(trade_id)
+
+    api.apply = opens_another  # type: ignore[method-assign]
+    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
+        report = await client.smart_trades.close_all()
+    assert [outcome.trade_id for outcome in report] == [1, 2, 3, 4]
+    assert report.ok
+
+
+async def test_a_dry_run_keeps_the_deadline_too() -> None:
+    api = Api([1], latency=5.0)
+    with pytest.raises(RequestNotSentError, match="deadline of 1 s"):
+        await close_all(api, dry_run=True, deadline=1)
+    assert now() == 1.0
+
+
+async def test_bad_options_are_refused_before_anything_is_sent() -> None:
+    async def wrong(_: object) -> None: ...
+
+    api = Api([1])
+    with pytest.raises(InvalidRequestError, match="plain function"):
+        await close_all(api, on_outcome=wrong)
+    with pytest.raises(InvalidRequestError, match="unknown option"):
+        await close_all(api, patience=3)
+    async with client_of(api) as client:
+        with pytest.raises(InvalidRequestError, match="timeout"):
+            client.smart_trades.close_many([1], timeout=-1)
+    assert api.requests == []
+
+
 async def test_listing_yields_each_trade_once_page_by_page() -> None:
     api = Api(range(1, 251))
     async with client_of(api) as client:

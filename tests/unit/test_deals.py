@@ -11,7 +11,13 @@ import httpx
 import pytest
 
 from tests.support import client_of
-from threecommas_async import AsyncClient, CloseState, InvalidRequestError, RetryPolicy
+from threecommas_async import (
+    AsyncClient,
+    AuthenticationError,
+    CloseState,
+    InvalidRequestError,
+    RetryPolicy,
+)
 from threecommas_async.converter import decode, structure, to_json
 from threecommas_async.lifecycle import Phase, deal_is_closable, deal_phase
 from threecommas_async.models.deal import Deal
@@ -175,6 +181,17 @@ async def test_deals_that_a_bots_closing_left_open_are_closed_by_themselves_afte
     assert log.count("POST bots/9/panic_sell_all_deals") == 1
     singly = [line for line in log if line.endswith("/panic_sell")]
     assert sorted(singly) == [f"POST deals/{i}/panic_sell" for i in closed_singly]
+
+
+@pytest.mark.looptime
+async def test_a_bots_closing_that_the_key_does_not_allow_stops_everything() -> None:
+    log: list[str] = []
+    refusal = httpx.Response(401, json={"error": "signature_invalid"})
+    async with client_of(bot_api(refusal, log)) as bot:
+        report = await bot.deals.close_all(bot_id=9)
+    assert report.counts == {CloseState.NOT_SENT: 2}
+    assert isinstance(report[1].error, AuthenticationError)
+    assert [line for line in log if line.startswith("POST")] == ["POST bots/9/panic_sell_all_deals"]
 
 
 @pytest.mark.looptime

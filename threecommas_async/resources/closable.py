@@ -11,7 +11,7 @@ from ..call import Trace
 from ..closing import Target, close_one, error_of, interrupted, keep_doubts
 from ..confirming import wait_closed
 from ..doubts import Doubts
-from ..options import CallOptions, check_callback, check_id, check_ids, check_seconds
+from ..options import CallOptions, check_callback, check_id, check_ids, check_options, check_seconds
 from ..outcomes import CloseOutcome, CloseReport
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class ClosableResource(ABC, Generic[T]):
         """
         ids = check_ids(trade_ids)
         check_callback(on_outcome)
-        deadline = check_seconds(options.pop("deadline", None), "deadline")
+        check_options(options)
+        deadline = options.pop("deadline", None)
         return CloseBatch(
             self._target(options),
             ids,

@@ -9,7 +9,7 @@ from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
 from ..lifecycle import deal_is_closable, deal_phase
 from ..models.deal import Deal
-from ..options import CallOptions, check_id, check_seconds
+from ..options import CallOptions, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
 from .closable import ClosableResource, join_filters, split_filters
@@ -136,7 +136,8 @@ class Deals(ClosableResource[Deal]):
         Source: GET /ver1/deals, POST /ver1/deals/{id}/panic_sell,
         POST /ver1/bots/{id}/panic_sell_all_deals.
         """
-        deadline = check_seconds(options.pop("deadline", None), "deadline")
+        check_options(options)
+        deadline = options.pop("deadline", None)
         given = {"bot_id": bot_id, "account_id": account_id, "base": base, "quote": quote}
         filters = {name: value for name, value in given.items() if value is not None}
         wholesale = None

@@ -12,7 +12,7 @@ from ..lifecycle import (
     smart_trade_phase,
 )
 from ..models.smart_trade import SmartTrade
-from ..options import CallOptions, check_id, check_seconds
+from ..options import CallOptions, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
 from .closable import ClosableResource, join_filters, split_filters
@@ -137,7 +137,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
         if pending not in {"leave", "cancel"}:
             msg = f'pending must be "leave" or "cancel", not {pending!r}; nothing was sent'
             raise InvalidRequestError(msg)
-        deadline = check_seconds(options.pop("deadline", None), "deadline")
+        check_options(options)
+        deadline = options.pop("deadline", None)
         given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
         filters = {name: value for name, value in given.items() if value is not None}
         kind = _TargetOrCancel if pending == "cancel" else _Target
