@@ -1,0 +1,36 @@
+"""A Redis for the tests that need a real one; skipped, and told so, where there is none."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.redis.server import BINARY, MISSING, RedisServer, running
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[RedisServer]:
+    if BINARY is None:
+        pytest.skip(MISSING)
+    with running(RedisServer()) as server:
+        yield server
+
+
+@pytest.fixture
+def url(shared_server: RedisServer) -> str:
+    """Where a Redis is that lives longer than the test. Use it with a `key` of the test's own."""
+    return shared_server.url
+
+
+@pytest.fixture
+def key() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A Redis of the test's own, to be killed."""
+    if BINARY is None:
+        pytest.skip(MISSING)
+    with running(RedisServer()) as server:
+        yield server

@@ -1,0 +1,91 @@
+"""Several processes on one real Redis, and the sandbox as the judge."""
+
+import asyncio
+import json
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threecommas_async import RequestNotSentError
+from threecommas_async.endpoint import Priority
+from threecommas_async.redis import RedisLimiter
+from threecommas_async.sandbox import RateLimit, Sandbox
+
+CLOSE = Priority.CLOSE
+WORKER = str(Path(__file__).with_name("worker.py"))
+
+
+async def start(deed: str, settings: dict[str, Any], **arguments: object) -> Process:
+    texts = json.dumps(settings), json.dumps(arguments)
+    return await asyncio.create_subprocess_exec(sys.executable, WORKER, deed, *texts, stdout=PIPE)
+
+
+async def result(process: Process) -> Any:
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return json.loads(out.splitlines()[-1])
+
+
+async def test_processes_that_share_a_redis_close_200_trades_and_breach_no_window(
+    url: str, key: str
+) -> None:
+    limit, window = 60, 0.6
+    settings = {"redis": url, "limit": limit, "window": window, "key": key}
+    async with Sandbox(
+        trades=200,
+        rate_limit=RateLimit(requests=limit, window=window),
+        latency=(0.0, 0.05),
+    ) as sandbox:
+        caller = {
+            "api_key": sandbox.api_key,
+            "secret": sandbox.secret,
+            "base_url": sandbox.base_url,
+        }
+        parts = [sandbox.trade_ids[i::2] for i in range(2)]
+        closers = [await start("close", settings, sandbox=caller, ids=part) for part in parts]
+        counts = [await result(closer) for closer in closers]
+        ledger = sandbox.ledger
+        assert ledger.max_in_window(window) <= limit
+        assert ledger.breaches == []
+        assert ledger.applied == set(sandbox.trade_ids)
+        assert ledger.repeated == []
+        assert counts == [{"ACCEPTED": 100}, {"ACCEPTED": 100}]
+        assert ledger.count() == 240
+
+
+async def test_the_slots_of_a_killed_process_come_free_on_the_safe_side(url: str, key: str) -> None:
+    lease, window = 0.3, 0.3
+    settings: dict[str, Any] = {
+        "redis": url,
+        "limit": 3,
+        "window": window,
+        "lease": lease,
+        "key": key,
+    }
+    process = await start("hold", settings, slots=3)
+    assert process.stdout
+    assert await process.stdout.readline() == b"held\n"
+    async with RedisLimiter(**settings) as limiter:
+        waiter = asyncio.create_task(limiter.acquire(CLOSE))
+        await asyncio.sleep(2 * (lease + window))
+        assert not waiter.done()  # its process lives, and so does its lease
+        process.kill()
+        killed = time.monotonic()
+        permit = await waiter
+        assert time.monotonic() - killed >= window
+        assert time.monotonic() - killed < 20 * (lease + window)
+        await limiter.release(permit, sent=False)
+    await process.communicate()
+
+
+async def test_a_block_of_one_process_holds_another(url: str, key: str) -> None:
+    await result(await start("block", {"redis": url, "key": key}, seconds=300.0))
+    async with RedisLimiter(url, key=key) as limiter:
+        with pytest.raises(RequestNotSentError) as refusal:
+            await limiter.acquire(CLOSE, deadline=asyncio.get_running_loop().time() + 10)
+        assert 200 < limiter.blocked_for() <= 300
+    assert refusal.value.available_in == pytest.approx(limiter.blocked_for(), abs=5)

@@ -1,0 +1,49 @@
+"""A process of its own, with its own limiter on a shared Redis. What it does is its first argument.
+
+It prints a line when it has begun, and its result as the last one.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from threecommas_async import AsyncClient
+from threecommas_async.endpoint import Priority
+from threecommas_async.redis import RedisLimiter
+
+
+async def close(limiter: RedisLimiter, sandbox: dict[str, Any], ids: list[int]) -> object:
+    """Close trades, and read some of them at the same time."""
+    async with AsyncClient(rate_limiter=limiter, **sandbox) as client:
+        reads = [asyncio.create_task(client.smart_trades.get(trade_id)) for trade_id in ids[:20]]
+        report = await client.smart_trades.close_many(ids)
+        await asyncio.gather(*reads)
+    return {state.name: count for state, count in report.counts.items()}
+
+
+async def hold(limiter: RedisLimiter, slots: int) -> object:
+    """Take slots and keep them."""
+    await asyncio.gather(*(limiter.acquire(Priority.CLOSE) for _ in range(slots)))
+    print("held", flush=True)  # noqa: T201
+    await asyncio.sleep(3600)
+    return None
+
+
+async def block(limiter: RedisLimiter, seconds: float) -> object:
+    """Let nothing leave, anywhere."""
+    await limiter.block(seconds)
+    return None
+
+
+DEEDS: dict[str, Any] = {"close": close, "hold": hold, "block": block}
+
+
+async def main() -> None:
+    deed, settings, arguments = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+    async with RedisLimiter(**settings) as limiter:
+        print(json.dumps(await DEEDS[deed](limiter, **arguments)), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
