@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from .closing import stops_everything
 from .errors import ThreeCommasError
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ async def read_many(target: Target[T], ids: Collection[int]) -> dict[int, T | Th
     if len(missing) > _FEW:
         listed = await _look_through(target, missing)
         found.update(listed)
+    refused: ThreeCommasError | None = None
     for entity_id in sorted(missing - found.keys()):
         try:
-            found[entity_id] = await target.read(entity_id)
+            found[entity_id] = refused or await target.read(entity_id)
         except ThreeCommasError as error:
             found[entity_id] = error
+            if stops_everything(error):
+                refused = error  # no other read can pass either
     return found
 
 

@@ -105,6 +105,16 @@ async def test_where_nothing_can_be_left_the_command_runs_all_the_same(
     assert (await cli("trades", "list")).status == 0
 
 
+async def test_without_a_home_nothing_is_left_just_anywhere(
+    cli: Run, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "somewhere")
+
+    assert (await cli("trades", "list")).status == 0
+    assert not (tmp_path / "somewhere").exists()
+
+
 async def test_a_command_that_sends_nothing_leaves_nothing(
     cli: Run, sandbox: Sandbox, file: Path
 ) -> None:
@@ -124,6 +134,16 @@ async def test_what_is_over_is_forgotten(cli: Run, sandbox: Sandbox, file: Path)
 
 def test_what_two_commands_leave_adds_up() -> None:
     assert Pace((1.0, 3.0), 5.0).joined(Pace((2.0, 3.0), 4.0)) == Pace((1.0, 2.0, 3.0), 5.0)
+
+
+def test_a_clock_that_was_set_back_is_no_reason_to_forget() -> None:
+    assert Pace((95.0, 105.0, 200.0)).since(100.0) == Pace((95.0, 105.0))
+
+
+def test_a_refusal_longer_than_any_is_not_believed() -> None:
+    assert Pace((), 1e12).since(100.0) is None
+    assert Pace((), 200.0).since(100.0) == Pace((), 200.0)
+    assert Pace((99.0,), 50.0).since(100.0) == Pace((99.0,))
 
 
 @pytest.mark.looptime

@@ -393,6 +393,21 @@ async def test_waiting_ends_when_the_key_is_refused() -> None:
     assert isinstance(report[1].error, AuthenticationError)
 
 
+async def test_a_refused_key_is_not_tried_for_every_trade() -> None:
+    def refused(_: httpx.Request) -> httpx.Response:
+        return error(401, "signature_invalid")
+
+    async def refused_too(_: int) -> httpx.Response:
+        return error(401, "signature_invalid")
+
+    api = Api(range(1, 51))
+    api.on_list, api.on_read = refused, refused_too
+    async with client_of(api) as client:
+        report = await client.smart_trades.wait_until_closed(range(1, 51))
+    assert all(isinstance(outcome.error, AuthenticationError) for outcome in report)
+    assert len(api.requests) == 2
+
+
 async def test_waiting_for_250_reads_pages_not_trades() -> None:
     api = Api(range(1, 251))
     async with client_of(api) as client:

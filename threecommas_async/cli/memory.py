@@ -41,17 +41,20 @@ async def carried_over(
     """
     # Nobody gets from this back to a key.
     account = hashlib.sha256(f"{base_url} {api_key}".encode()).hexdigest()[:16]
-    file = _cache() / "threecommas-async" / "pace.json"
+    file = _file()
     await limiter.recall(_read(file).get(account, Pace()))
     try:
         yield
     finally:
-        if (left := limiter.pace()) != Pace():
+        left = limiter.pace()
+        if left != Pace() and file.is_absolute():
             _write(file, account, left)
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _file() -> Path:
+    # `Path.home` fails where there is no home; this leaves the ~ in.
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    return Path(cache, "threecommas-async", "pace.json")
 
 
 def _read(file: Path) -> dict[str, Pace]:

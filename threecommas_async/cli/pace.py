@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pace", "Traffic", "WatchedLimiter"]
 
-
 _WINDOW = 60.0
+_LONGEST_BAN = 3 * 24 * 3600.0
 
 
 @frozen
@@ -34,8 +34,10 @@ class Pace:
 
     def since(self, now: float) -> Pace | None:
         """Leave out what is over by now; None if that is all."""
-        sent = tuple(at for at in self.sent if now - _WINDOW < at <= now)
-        return Pace(sent, self.blocked_until) if sent or self.blocked_until > now else None
+        # A clock that was set back meanwhile makes "lately" a little later than now.
+        sent = tuple(at for at in self.sent if abs(now - at) < _WINDOW)
+        blocked = now < self.blocked_until < now + _LONGEST_BAN
+        return Pace(sent, self.blocked_until if blocked else 0.0) if sent or blocked else None
 
     def joined(self, other: Pace) -> Pace:
         """Put two together."""
@@ -80,12 +82,12 @@ class WatchedLimiter(SlidingWindowLimiter):
     async def recall(self, pace: Pace) -> None:
         """Take the slots that others have used, and keep to the block that they have met."""
         wall, now = time.time(), asyncio.get_running_loop().time()
-        if left := pace.since(wall):
-            for at in left.sent:
-                self._general.take()
-                self._general.hold(now - (wall - at))
-            if left.blocked_until > wall:
-                await self.block(left.blocked_until - wall)
+        left = pace.since(wall) or Pace()
+        for at in left.sent:
+            self._general.take()
+            self._general.hold(now - max(0.0, wall - at))
+        if left.blocked_until:
+            await self.block(left.blocked_until - wall)
 
     def pace(self) -> Pace:
         """Return what others have to go by after this."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import re
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group
@@ -14,7 +15,7 @@ from threecommas_async import CloseState, SmartTrade
 from .screen import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from .kinds import Entity
 
 __all__ = [
+    "FEW",
     "deals_table",
-    "listed_or_counted",
+    "grouped",
     "outcome_data",
     "report_data",
     "report_table",
@@ -36,10 +38,10 @@ __all__ = [
     "verdict",
 ]
 
-T = TypeVar("T")
+_ID_IN_A_PATH = re.compile(r"/\d+(?=[/:])")
 
-_FEW = 20
-"""Outcomes that are listed one by one, rather than counted by state."""
+FEW = 20
+"""So many are listed one by one; more are counted."""
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Group:
@@ -172,49 +174,48 @@ def verdict(report: CloseReport[Entity], known: str = "closing or closed") -> st
     return text
 
 
-def listed_or_counted(
-    every: tuple[Sequence[T], str],
-    bad: tuple[Sequence[T], str],
-    *,
-    counts: Iterable[Sequence[object]],
-    listed: Callable[[Sequence[T], str], Group],
-) -> Group:
-    """List what is few, one by one; else count it, and list some of what went wrong.
-
-    Args:
-        every: all there is, and a title for it.
-        bad: what of it went wrong, and a title for that.
-        counts: rows of what, how often, and what that means.
-        listed: makes the table of some, with a title.
-    """
-    (items, title), (wrong, wrong_title) = every, bad
-    if len(items) <= _FEW:
-        return listed(items, title)
-    counted = table(title, "outcome", "number", "that is", rows=counts)
-    if not wrong:
-        return counted
-    more = f", the first {_FEW} of them (--json has all)" if len(wrong) > _FEW else ""
-    return Group(counted, listed(wrong[:_FEW], wrong_title + more))
-
-
 def report_table(report: CloseReport[Entity], known: str = "closing or closed") -> Group:
-    """The outcomes: one by one if they are few, else counted, with some of those gone wrong."""
-    shown = listed_or_counted(
-        (report.outcomes, verdict(report, known)),
-        ([outcome for outcome in report if not outcome.ok], f"Not known to be {known}"),
-        counts=[(state.value, count, _MEANING[state]) for state, count in _counts(report)],
-        listed=_outcomes,
-    )
-    if report.unlisted is None:
-        return shown
-    return Group(shown, Text(f"There may be others: {printable(report.unlisted)}"))
+    """The outcomes: one by one if they are few, else counted, and grouped where they went wrong."""
+    title, bad = verdict(report, known), [outcome for outcome in report if not outcome.ok]
+    parts: list[Group | Text] = []
+    if len(report) <= FEW:
+        parts.append(_outcomes(report, title))
+    else:
+        rows = [(state.value, count, _MEANING[state]) for state, count in _counts(report)]
+        parts.append(table(title, "outcome", "number", "that is", rows=rows))
+        if bad:
+            wrong = [(o.trade_id, o.state.value, o.error) for o in bad]
+            parts.append(grouped(f"Not known to be {known}", wrong))
+    if report.unlisted:
+        parts.append(Text(f"There may be others: {printable(report.unlisted)}"))
+    return Group(*parts)
+
+
+def grouped(title: str, wrong: Iterable[tuple[int, str, object]]) -> Group:
+    """Put ids together that share what became of them and why."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for entity_id, what, reason in wrong:
+        groups.setdefault((what, _reason(entity_id, reason)), []).append(entity_id)
+    rows = [(what, len(ids), reason, _some(ids)) for (what, reason), ids in groups.items()]
+    return table(title, "outcome", "number", "reason", "ids", rows=rows)
+
+
+def _reason(entity_id: int, reason: object) -> str:
+    """Leave the ids out of a reason, for they stand beside it."""
+    text = "" if reason is None else str(reason)
+    return _ID_IN_A_PATH.sub("/…", text.removeprefix(f"trade {entity_id}: "))
+
+
+def _some(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - FEW} more (--json has all)" if len(ids) > FEW else ""
+    return " ".join(map(str, ids[:FEW])) + more
 
 
 def _counts(report: CloseReport[Entity]) -> list[tuple[CloseState, int]]:
     return [(state, count) for state, count in report.counts.items() if count]
 
 
-def _outcomes(outcomes: Sequence[CloseOutcome[Entity]], title: str) -> Group:
+def _outcomes(outcomes: Iterable[CloseOutcome[Entity]], title: str) -> Group:
     return table(
         title,
         *("id", "outcome", "status", "attempts", "seconds", "reason"),
@@ -225,8 +226,7 @@ def _outcomes(outcomes: Sequence[CloseOutcome[Entity]], title: str) -> Group:
                 status_of(outcome.trade) if outcome.trade else None,
                 outcome.attempts,
                 f"{outcome.elapsed:.2f}",
-                # The id is in the row.
-                str(outcome.error or "").removeprefix(f"trade {outcome.trade_id}: "),
+                _reason(outcome.trade_id, outcome.error),
             )
             for outcome in outcomes
         ),

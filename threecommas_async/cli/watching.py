@@ -7,19 +7,18 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from attrs import define
+from rich.console import Group
 
 from threecommas_async import NotFoundError, ThreeCommasError
 from threecommas_async.closing import stops_everything
 from threecommas_async.lifecycle import Phase, smart_trade_phase
 
 from .progress import Progress
-from .render import listed_or_counted, status_of, table
+from .render import FEW, grouped, status_of, table
 from .screen import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from rich.console import Group
 
     from threecommas_async import SmartTrade
 
@@ -108,8 +107,7 @@ class Watching(Progress):
 
     def tell(self, session: Session) -> Exit:
         """Show where they stand, and return what it means for the exit status."""
-        every = list(self._all.values())
-        others = [watched for watched in every if watched.standing != _CLOSED]
+        others = [watched for watched in self._all.values() if watched.standing != _CLOSED]
         session.screen.result(
             {
                 "ok": not others,
@@ -121,22 +119,20 @@ class Watching(Progress):
                         "status": watched.status,
                         "error": watched.error,
                     }
-                    for watched in every
+                    for watched in self._all.values()
                 ],
             },
-            listed_or_counted(
-                (every, f"{len(every) - len(others)} of {len(every)} closed"),
-                (others, "Not closed"),
-                counts=[(standing, count) for standing, count in self._counts.items()],
-                listed=_table,
-            ),
+            self._table(others),
         )
         return Exit.NOT_ALL if others else Exit.OK
 
-
-def _table(trades: Sequence[_Watched], title: str) -> Group:
-    return table(
-        title,
-        *("id", "standing", "status", "reason"),
-        rows=[(w.trade_id, w.standing, w.status, w.reason) for w in trades],
-    )
+    def _table(self, others: Sequence[_Watched]) -> Group:
+        title = f"{len(self._all) - len(others)} of {len(self._all)} closed"
+        if len(self._all) <= FEW:
+            rows = [(w.trade_id, w.standing, w.status, w.reason) for w in self._all.values()]
+            return table(title, "id", "standing", "status", "reason", rows=rows)
+        counted = table(title, "standing", "number", rows=list(self._counts.items()))
+        if not others:
+            return counted
+        wrong = [(w.trade_id, w.standing, w.reason) for w in others]
+        return Group(counted, grouped("Not closed", wrong))

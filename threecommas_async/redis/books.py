@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from ..endpoint import Bucket, Priority
 
-__all__ = ["PATIENCE", "PAUSE", "Books", "Connection", "Reply"]
+__all__ = ["GRACE", "PATIENCE", "Books", "Connection", "Reply"]
 
 PATIENCE = 3.0
 """Seconds after which a process that waited, and was not heard of since, is forgotten."""
-PAUSE = 0.1
-"""Seconds that a process leaves to others whose turn it is, one far away perhaps."""
+GRACE = 0.1
+"""Seconds for which a slot that has come free is left to the one whose part it is."""
 
 _SCRIPT: Final = Path(__file__).with_name("script.lua").read_text(encoding="utf-8")
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -177,7 +177,7 @@ class Books:
             "lease": self._lease,
             "silence": self.silence,
             "patience": PATIENCE,
-            "pause": min(PAUSE, self._budgets[0].window / 100),
+            "grace": min(GRACE, self._budgets[0].window / 50),
             "ttl": 2 * memory,
             "born": self._born if now < self._heard_at + memory else "",
             "block": max(0.0, self._untold_block - now),
