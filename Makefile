@@ -14,7 +14,7 @@ dev-ready := $(VENV)/.dev-$(version)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ check: $(dev-ready) ## style, types, layers
 
 bench: $(ready) ## measure ours beside py3cw, bare httpx and bare aiohttp
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(dev-ready) ## 10,000 closes with 30 % faults over real sockets, then 3,000 runs of the closing machine
+	@$(BIN)/python -m benchmarks.soak --trades 10000 --faults 0.3 $(ARGS)
+	@CLOSING_EXAMPLES=3000 $(BIN)/python -m pytest -q --timeout 0 tests/property/test_closing_machine.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .venv-bench build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

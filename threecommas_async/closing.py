@@ -216,7 +216,10 @@ class _Close(Generic[T]):
             if self.target.phase(entity) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
                 return self._by_status(entity, closing, closed)
             if refused:
-                return _Verdict(CloseState.REJECTED, entity, error)
+                # With an earlier close in doubt it may still come to be carried out.
+                in_doubt = self.trace.unknown
+                state = CloseState.UNKNOWN if in_doubt else CloseState.REJECTED
+                return _Verdict(state, entity, error)
             if self.target.is_closable(entity) and not isinstance(error, ResponseDecodeError):
                 return _Verdict(CloseState.UNKNOWN, entity, error, again=True)
         return _Verdict(CloseState.UNKNOWN, entity, error)

@@ -56,9 +56,10 @@ def decode_in_steps(content: bytes, returns: type[T]) -> Generator[None, None, T
     data = from_json(content)
     if get_origin(returns) is not list or type(data) is not list:
         return structure(data, returns)
-    items: list[Any] = []
-    for start in range(0, len(data), _ITEMS_A_STEP):
-        items += cast("list[Any]", structure(data[start : start + _ITEMS_A_STEP], returns))
+    values = cast("list[object]", data)
+    items: list[object] = []
+    for start in range(0, len(values), _ITEMS_A_STEP):
+        items += cast("list[object]", structure(values[start : start + _ITEMS_A_STEP], returns))
         yield
     return cast("T", items)
 
@@ -113,7 +114,7 @@ def _wrong(where: str, expected: str, value: object) -> StructureError:
 
 
 def _decimal(value: Any, where: str) -> Decimal:  # noqa: ANN401 - any JSON value
-    kind = type(value)
+    kind = cast("object", type(value))
     if kind is not str and kind is not int and kind is not Decimal:
         raise _wrong(where, "a decimal number", value)
     try:
@@ -138,9 +139,9 @@ def _datetime(value: Any, where: str) -> datetime:  # noqa: ANN401 - any JSON va
         raise _wrong(where, "an ISO 8601 time", value) from None
 
 
-def _items(value: object, where: str) -> list[Any]:
+def _items(value: Any, where: str) -> list[Any]:  # noqa: ANN401 - any JSON value
     if type(value) is list:
-        return value
+        return value  # pyright: ignore[reportUnknownVariableType] - of any JSON values
     raise _wrong(where, "an array", value)
 
 
@@ -165,8 +166,8 @@ def _leaf(kind: object) -> Callable[[Any, str], Any] | None:
     return _CONVERTED.get(kind)
 
 
-def _as_it_is(kind: object, value: object, where: str) -> Any:  # noqa: ANN401 - of that kind
-    if type(value) is kind:
+def _as_it_is(kind: object, value: Any, where: str) -> Any:  # noqa: ANN401 - of that kind
+    if kind is type(value):  # pyright: ignore[reportUnnecessaryComparison] - it may well be
         return value
     raise _wrong(where, _AS_THEY_ARE[kind], value)
 

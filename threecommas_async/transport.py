@@ -78,7 +78,6 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             answer.status,
             headers=answer.headers,
             stream=httpx.ByteStream(body),
-            extensions=answer.extensions,
         )
         response.read()
         return response

@@ -29,7 +29,7 @@ class Memory:
     def forget(self) -> None:
         """Lose everything, as by FLUSHALL."""
         self.sets: dict[str, dict[str, float]] = {}
-        self.state: tuple[str, float, str, float] | None = None
+        self.state: tuple[str, float] | None = None
 
     def held(self, budget: str = "general") -> int:
         """How many slots of a budget are not free."""
@@ -37,19 +37,20 @@ class Memory:
         sets = (held for key, held in self.sets.items() if key.endswith(f":{budget}"))
         return sum(at > now for held in sets for at in held.values())
 
-    def _set(self, key: str, now: float) -> dict[str, float]:
-        kept = {name: at for name, at in self.sets.get(key, {}).items() if at > now}
+    def _set(self, key: str, since: float) -> dict[str, float]:
+        kept = {name: at for name, at in self.sets.get(key, {}).items() if at > since}
         self.sets[key] = kept
         return kept
 
     def run(self, keys: list[str], q: Message) -> str:  # noqa: PLR0912 - the script, as it is
         now = self.clock()
-        born, blocked, served, at = self.state or (f"{now:.6f}", 0.0, "", 0.0)
+        born, blocked = self.state or (f"{now:.6f}", 0.0)
         blocked = max(blocked, now + q["block"])
         if q["born"] not in {"", born}:
             blocked = max(blocked, float(born) + q["silence"])
+        self.state = born, blocked
         waiting = self._set(keys[1], now)
-        permits: list[dict[str, float]] = [self._set(key, now) for key in keys[2:]]
+        permits: list[dict[str, float]] = [self._set(key, -1.0) for key in keys[2:]]
         budgets = q["budgets"]
 
         def keep(name: str, own: int, longer: float) -> None:
@@ -62,47 +63,51 @@ class Memory:
             else:
                 for number in (1, own):
                     permits[number - 1].pop(name, None)
-        free = [b["limit"] - len(held) for b, held in zip(budgets, permits, strict=True)]
+        permits[:] = [self._set(key, now - q["grace"]) for key in keys[2:]]
+        rests = [sorted(at - now for at in held.values() if at > now) for held in permits]
+        free = [b["limit"] - len(rest) for b, rest in zip(budgets, rests, strict=True)]
+        mine = sum(at > now and name.startswith(q["me"]) for name, at in permits[0].items())
+        fresh = any(at <= now for at in permits[0].values())
         others = [sum(w.startswith(f"{p}:") for w in waiting if w[2:] != q["me"]) for p in (0, 1)]
         kept = [0, q["reserve"]]
-        had = {q["me"]}
-        rivals = [sum(w.startswith(f"{p}:") for w in waiting if w[2:] not in had) for p in (0, 1)]
-        turn = [math.ceil((free[0] - kept[p]) / (rivals[p] + 1)) for p in (0, 1)]
-        left, granted, yields = [0, 0], list[int](), False
+        turn = [
+            math.ceil((budgets[0]["limit"] - kept[p]) / (others[p] + 1)) - mine
+            if fresh and others[p]
+            else free[0] - kept[p]
+            for p in (0, 1)
+        ]
+        left, granted, yields, new = [0, 0], list[int](), False, 0
         for number, (p, own, name) in enumerate(q["wants"], 1):
-            has = name in permits[0]
+            has = permits[0].get(name, 0) > now
             room = free[0] > kept[p] and free[own - 1] > 0
-            first = turn[p] > 0 and (p == 0 or others[0] + left[0] == 0)
+            first = turn[p] > 0 and (p == 0 or others[0] == 0)
             if now >= blocked and (has or (room and first)):
                 keep(name, own, q["lease"])
                 granted.append(number)
                 if not has:
                     for n in {1, own}:
                         free[n - 1] -= 1
-                    turn[p] -= 1
-            else:
-                yields = yields or (room and (p == 0 or left[0] == 0))
+                    turn = [turn[0] - 1, turn[1] - 1]
+                    new += 1
+            elif own == 1 or free[own - 1] > 0:
+                yields = yields or room
                 left[p] += 1
-        served, at = (q["me"], now) if granted else (served, at)
-        self.state = born, blocked, served, at
         for p in (0, 1):
             waiting.pop(f"{p}:{q['me']}", None)
             if left[p]:
                 waiting[f"{p}:{q['me']}"] = now + q["patience"]
 
         block = max(blocked - now, 0)
-        first_of = [min(held.values(), default=math.inf) - now for held in permits]
-        wait = min(q["patience"], *first_of)
+        wait = min(q["patience"], *(rest[0] for rest in rests if rest), math.inf)
         if block:
             wait = block
         elif yields:
-            wait = min(wait, q["pause"])
-        elif served == q["me"] and any(others):
-            wait += q["pause"]
-        held = [min(at - now, budgets[0]["window"]) for at in sorted(permits[0].values())]
+            wait = min(wait, q["grace"])
+        window = budgets[0]["window"]
+        held = [min(rest, window) for rest in rests[0]] + [window] * new
         firsts = [
-            min(first, budget["window"]) if slots < 1 else 0
-            for first, budget, slots in zip(first_of, budgets, free, strict=True)
+            min([*rest, budget["window"]]) if slots < 1 else 0
+            for rest, budget, slots in zip(rests, budgets, free, strict=True)
         ]
         return json.dumps(
             {

@@ -200,6 +200,18 @@ async def test_slots_that_come_free_one_by_one_go_to_both_processes() -> None:
         assert 3 <= sum(at < 5 * 6.2 for at, _ in log) <= 6
 
 
+async def test_a_process_that_waits_for_an_endpoints_own_limit_is_in_nobodys_way() -> None:
+    wire, log = Wire(), Log()
+    lists = Bucket("list", limit=1, window=50.0, penalty=10.0)
+    async with RedisLimiter(wire, 4, 10.0) as one, RedisLimiter(wire, 4, 10.0) as two:
+        await one.release(await one.acquire(CLOSE, bucket=lists), sent=True)
+        waiter = asyncio.create_task(one.acquire(CLOSE, bucket=lists))
+        await settle()
+        await asyncio.gather(*(send(two, log, "", READ, latency=0) for _ in range(11)))
+        waiter.cancel()
+    assert [at for at, _ in log] == pytest.approx([0] * 3 + [10] * 4 + [20] * 4, abs=0.01)
+
+
 async def test_a_thousand_who_wait_make_no_more_calls_than_one() -> None:
     calls: list[int] = []
     for crowd in (1, 1000):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any, cast
 
@@ -14,8 +15,12 @@ from tests.redis.memory import Memory, Message
 from threecommas_async.endpoint import Priority
 from threecommas_async.redis import RedisLimiter
 
+CLOSE, READ = Priority.CLOSE, Priority.NORMAL
 SCRIPT = resources.files("threecommas_async.redis").joinpath("script.lua").read_text("utf-8")
-BUDGETS = [{"limit": 6, "window": 1000.0}, {"limit": 2, "window": 600.0}]
+
+GENERAL = {"limit": 6, "window": 1000.0}
+GONE_AT_ONCE = {"limit": 6, "window": 0.0}
+OWN = {"limit": 2, "window": 600.0}
 
 
 def client(url: str, **settings: Any) -> Any:
@@ -26,12 +31,12 @@ def client(url: str, **settings: Any) -> Any:
 def message(me: str, **told: object) -> Message:
     return {
         "me": me,
-        "budgets": BUDGETS,
+        "budgets": [GENERAL, OWN],
         "reserve": 2,
         "lease": 500.0,
         "silence": 1000.0,
         "patience": 100.0,
-        "pause": 0.0,
+        "grace": 0.0,
         "ttl": 3000.0,
         "born": "",
         "block": 0.0,
@@ -39,6 +44,11 @@ def message(me: str, **told: object) -> Message:
         "wants": [],
         **told,
     }
+
+
+async def run(server: Any, keys: list[str], asked: Message) -> Message:
+    answer: Message = json.loads(await server.eval(SCRIPT, len(keys), *keys, json.dumps(asked)))
+    return answer
 
 
 def any_message(chance: random.Random, names: list[str], born: str) -> Message:
@@ -60,6 +70,8 @@ def any_message(chance: random.Random, names: list[str], born: str) -> Message:
         permits=permits,
         block=chance.choice([0.0] * 30 + [300.0]),
         born=chance.choice(["", born, born]),
+        budgets=[chance.choice([GENERAL, GENERAL, GONE_AT_ONCE]), OWN],
+        grace=chance.choice([0.0, 1000.0]),
     )
 
 
@@ -71,12 +83,11 @@ async def test_the_twin_in_memory_answers_as_the_script_in_redis(
     names, keys = list[str](), [f"{{{key}}}:{name}" for name in ("state", "waiting", "all", "own")]
     memory = Memory(time.time)
     async with client(url) as server:
-        script = server.register_script(SCRIPT)
         born = twin_born = ""
         for _ in range(60):
             asked = any_message(chance, names, born)
             twin_asked = {**asked, "born": twin_born if asked["born"] else ""}
-            answer = json.loads(await script(keys, [json.dumps(asked)]))
+            answer = await run(server, keys, asked)
             twin = json.loads(memory.run(keys, twin_asked))
             born, twin_born = answer.pop("born"), twin.pop("born")
             assert list(answer["granted"]) == twin["granted"]
@@ -88,6 +99,70 @@ async def test_the_twin_in_memory_answers_as_the_script_in_redis(
                 await server.delete(*keys)
                 memory.forget()
                 names.clear()
+
+
+class Budget:
+    """A budget of four, whose books are written to and read past the script."""
+
+    def __init__(self, server: Any, key: str) -> None:
+        self.server = server
+        self.keys = [f"{{{key}}}:{name}" for name in ("state", "waiting", "general")]
+
+    async def write(self, kind: str, **times: float) -> None:
+        """Enter by how many seconds from now something ends."""
+        ends = {name.replace("_", ":"): time.time() + later for name, later in times.items()}
+        await self.server.zadd(self.keys[1] if kind == "waiting" else self.keys[2], ends)
+
+    async def read(self, kind: str, name: str) -> float:
+        end = await self.server.zscore(self.keys[1] if kind == "waiting" else self.keys[2], name)
+        return float(end) - time.time()
+
+    async def ask(self, priority: Priority, wants: int, **told: object) -> int:
+        """Ask for so many, and return how many are granted."""
+        names = [[priority, 1, f"me:{number}"] for number in range(wants)]
+        budgets = [{"limit": 4, "window": 1000.0}]
+        asked = message("me", budgets=budgets, reserve=0, wants=names, **told)
+        return len((await run(self.server, self.keys, asked))["granted"])
+
+
+@pytest.fixture
+async def budget(url: str, key: str) -> AsyncIterator[Budget]:
+    async with client(url) as server:
+        yield Budget(server, key)
+
+
+async def test_a_permit_holds_its_slot_until_it_expires_and_no_longer(budget: Budget) -> None:
+    await budget.write("permits", past=-5, future=5, far=50)
+    assert await budget.ask(CLOSE, 4) == 2
+
+
+async def test_a_permit_is_kept_for_a_lease_and_a_window_and_after_the_answer_for_a_window(
+    budget: Budget,
+) -> None:
+    await budget.ask(CLOSE, 1)
+    assert await budget.read("permits", "me:0") == pytest.approx(1500, abs=20)
+    await budget.ask(CLOSE, 0, permits=[["me:0", 1, 0.0]])
+    assert await budget.read("permits", "me:0") == pytest.approx(1000, abs=20)
+
+
+async def test_a_close_that_waits_elsewhere_shuts_reads_out_until_it_is_not_heard_of(
+    budget: Budget,
+) -> None:
+    await budget.write("waiting", **{"0_other": 5})
+    assert await budget.ask(READ, 1) == 0
+    await budget.write("waiting", **{"0_other": -5})
+    assert await budget.ask(READ, 1) == 1
+    assert await budget.ask(CLOSE, 9) == 4
+    assert await budget.read("waiting", "0:me") == pytest.approx(100, abs=20)
+
+
+async def test_slots_that_have_just_come_free_are_divided_among_those_who_wait(
+    budget: Budget,
+) -> None:
+    await budget.write("waiting", **{"0_other": 500})
+    await budget.write("permits", past=-50)
+    assert await budget.ask(CLOSE, 9, grace=1000.0) == 2
+    assert await budget.ask(CLOSE, 9, grace=10.0) == 4  # the other has not come for its part
 
 
 async def test_a_slot_is_free_no_earlier_than_one_window_after_its_answer(

@@ -69,7 +69,7 @@ for i, want in ipairs(q.wants) do
   -- It may have been granted before, and the answer was lost.
   local has = tonumber(redis.call('ZSCORE', permits(1), name) or 0) > now
   local room = free[1] > kept[p] and free[own] > 0
-  local first = turn[p] > 0 and (p == 0 or others[0] + left[0] == 0)
+  local first = turn[p] > 0 and (p == 0 or others[0] == 0)
   if now >= blocked and (has or room and first) then
     keep(name, own, q.lease)
     granted[#granted + 1] = i
@@ -80,7 +80,7 @@ for i, want in ipairs(q.wants) do
       held[#held + 1] = q.budgets[1].window
     end
   elseif own == 1 or free[own] > 0 then -- else it waits for its own budget, in nobody's way
-    yields = yields or room and (p == 0 or left[0] == 0)
+    yields = yields or room
     left[p] = left[p] + 1
   end
 end

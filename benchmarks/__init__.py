@@ -1,0 +1,1 @@
+"""What a gathered close costs, beside every alternative: ``python -m benchmarks``."""

@@ -1,0 +1,118 @@
+"""Every way of closing many trades that is measured, and where it runs."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from benchmarks.candidates.base import Opened
+
+Home = Literal["package", "alternatives"]
+Mode = Literal["cost", "stall"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One row of the table. Its library is imported only in the process that measures it."""
+
+    name: str
+    label: str
+    entry: str
+    """``module:function`` below this package; the function is an `Opened`."""
+    needs: str
+    """The top-level module without which it cannot run."""
+    home: Home = "alternatives"
+    """Whose environment it runs in."""
+    largest: int | None = None
+    """The most closes that make sense for it."""
+    cold: bool = False
+    """Not warmed up: what is to be seen happens while connections are made."""
+    only_stall: bool = False
+    """Measured for the event loop only."""
+
+    def measures(self, mode: Mode, size: int) -> bool:
+        """Whether it takes part."""
+        takes_part = mode == "stall" or not self.only_stall
+        return takes_part and (self.largest is None or size <= self.largest)
+
+    def opened(self) -> Opened:
+        """Import the candidate."""
+        module, _, function = self.entry.partition(":")
+        return cast("Opened", getattr(importlib.import_module(f"{__name__}.{module}"), function))
+
+
+CANDIDATES = {
+    candidate.name: candidate
+    for candidate in (
+        Candidate(
+            "ours",
+            "threecommas-async",
+            "ours:opened",
+            needs="threecommas_async",
+            home="package",
+        ),
+        Candidate(
+            "ours-rsa",
+            "threecommas-async, RSA-4096",
+            "ours:opened_rsa",
+            needs="threecommas_async",
+            home="package",
+            only_stall=True,
+        ),
+        Candidate(
+            "ours-pages",
+            "threecommas-async, reading pages",
+            "ours:opened_pages",
+            needs="threecommas_async",
+            home="package",
+            only_stall=True,
+        ),
+        Candidate(
+            "aiohttp",
+            "bare aiohttp, only parses JSON",
+            "aiohttp_json:opened",
+            needs="aiohttp",
+        ),
+        Candidate(
+            "requests",
+            "requests, 20 threads, signed",
+            "requests_threads:opened",
+            needs="requests",
+        ),
+        Candidate(
+            "py3cw",
+            "py3cw, 20 threads",
+            "py3cw_threads:opened",
+            needs="py3cw",
+        ),
+        Candidate(
+            "httpx-here",
+            "bare httpx, semaphore, our environment",
+            "httpx_bare:behind_semaphore",
+            needs="httpx",
+            home="package",
+        ),
+        Candidate(
+            "httpx",
+            "bare httpx, semaphore, as pip installs it",
+            "httpx_bare:behind_semaphore",
+            needs="httpx",
+        ),
+        Candidate(
+            "httpx-gather",
+            "bare httpx, plain gather, cold",
+            "httpx_bare:ungated",
+            needs="httpx",
+            largest=1_000,
+            cold=True,
+        ),
+        Candidate(
+            "idle",
+            "nothing at all: an idle event loop",
+            "idle:opened",
+            needs="asyncio",
+            only_stall=True,
+        ),
+    )
+}

@@ -1,0 +1,437 @@
+"""The soak: close thousands of trades while a third of what the server does goes wrong.
+
+``python -m benchmarks.soak --trades 10000 --faults 0.3`` (or ``make soak``) starts the embedded
+3Commas in a process of its own, on a real socket of this machine, and closes everything in it with
+four calls: one that is cancelled on the way, one that meets its deadline, one that goes through to
+the end, and one that waits until all is closed. Reads go wrong as well, other clients use up the
+quota now and then, and the server is restarted in the middle. Every outcome of every call is held
+against the server's own books. The exit status is 1 if anything contradicts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import platform
+import resource
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from threecommas_async import (
+    AsyncClient,
+    CloseOutcome,
+    CloseReport,
+    CloseState,
+    SlidingWindowLimiter,
+    SmartTrade,
+)
+from threecommas_async.sandbox import Faults, RateLimit, Sandbox
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "soak.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+PACKAGES = ("threecommas-async", "httpx", "httpcore", "attrs", "cattrs", "aiohttp")
+
+TIMEOUT = 0.4
+SETTLING = 0.15
+"""Seconds after a call in which the server still works on what was cut off."""
+
+Outcome = CloseOutcome[SmartTrade]
+Report = CloseReport[SmartTrade]
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What is asked for on the command line."""
+
+    trades: int
+    faults: float
+    seed: int
+    limit: int
+    window: float
+
+    @property
+    def command(self) -> str:
+        words = [f"--{name} {value:g}" for name, value in attrs.asdict(self).items()]
+        return shlex.join(shlex.split(f"python -m benchmarks.soak {' '.join(words)}"))
+
+
+# --- the server's process
+
+
+@attrs.frozen
+class Address:
+    """Where the server is, who is let in, and what there is to close."""
+
+    base_url: str
+    api_key: str
+    secret: str
+    trade_ids: tuple[int, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Books:
+    """What the server knows at one moment."""
+
+    applied: frozenset[int]
+    state: dict[int, str]
+    repeated: int
+    requests: Counter[str]
+    faults: Counter[str]
+    largest_window: int
+    breaches: int
+    connections: int
+    memory: int
+
+
+def serve(options: Options, pipe: Connection) -> None:
+    """Be the server until told to end."""
+    asyncio.run(_serve(options, pipe))
+
+
+async def _serve(options: Options, pipe: Connection) -> None:
+    sandbox = Sandbox(
+        trades=options.trades,
+        failing=options.trades // 100,
+        seed=options.seed,
+        faults=attrs.evolve(
+            Faults.mixed(options.faults, silence=1.0, slow=0.2, closes_only=False),
+            early_429_text=1e-4,
+            early_429_json=1e-4,
+            early_429_html=1e-4,
+            block=1.0,
+        ),
+        # Those in flight when somebody else has used up the quota come too late to be held back.
+        rate_limit=RateLimit(requests=options.limit, window=options.window, ban_after=10_000),
+        latency=(0.0, 0.05),
+    )
+    async with sandbox:
+        ids = sandbox.trade_ids
+        pipe.send(Address(sandbox.base_url, sandbox.api_key, sandbox.secret, ids))
+        while (command := await asyncio.to_thread(pipe.recv)) != "end":
+            if command == "restart":
+                await sandbox.restart(downtime=0.2)
+            pipe.send(_books(sandbox, options.window))
+
+
+def _books(sandbox: Sandbox, window: float) -> Books:
+    ledger = sandbox.ledger
+    struck = [record.fault for record in ledger.requests if record.fault is not None]
+    return Books(
+        applied=ledger.applied,
+        state={trade.id: trade.state for trade in ledger.trades.values()},
+        repeated=len(ledger.repeated),
+        requests=Counter("close" if r.closes else r.operation for r in ledger.requests),
+        faults=Counter(fault.value for fault in struck),
+        largest_window=ledger.max_in_window(window),
+        breaches=len(ledger.breaches),
+        connections=ledger.peak_connections,
+        memory=_peak_memory(),
+    )
+
+
+def _peak_memory() -> int:
+    """The greatest resident size of this process so far, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+@attrs.frozen
+class Server:
+    """The server's process, seen from this one."""
+
+    address: Address
+    _pipe: Connection
+
+    async def ask(self, command: str) -> Books:
+        await asyncio.to_thread(self._pipe.send, command)
+        answer: Books = await asyncio.to_thread(self._pipe.recv)
+        return answer
+
+
+@contextlib.contextmanager
+def running_server(options: Options) -> Generator[Server]:
+    context = multiprocessing.get_context("spawn")
+    pipe, other_end = context.Pipe()
+    process = context.Process(target=serve, args=(options, other_end), daemon=True)
+    process.start()
+    try:
+        address: Address = pipe.recv()
+        yield Server(address, pipe)
+        pipe.send("end")
+        process.join(10)
+    finally:
+        process.kill()
+        process.join()
+
+
+# --- the calls
+
+
+@attrs.frozen
+class Told:
+    """What one call came to."""
+
+    name: str
+    asked: int
+    counts: dict[str, int]
+    seconds: float
+    contradictions: list[str]
+
+
+def contradictions(
+    ids: Sequence[int], report: Report, before: Books, after: Books
+) -> Iterator[str]:
+    """Hold a report against what the server did from before the call until after it."""
+    if [outcome.trade_id for outcome in report] != list(ids):
+        yield f"{len(ids)} ids, and {len(report)} outcomes, or in another order"
+    for outcome in report:
+        if not _is_true(outcome, before, after):
+            yield f"{outcome}, but it is {after.state[outcome.trade_id]}"
+
+
+def _is_true(outcome: Outcome, before: Books, after: Books) -> bool:
+    trade_id = outcome.trade_id
+    done, state = trade_id in after.applied, after.state[trade_id]
+    match outcome.state:
+        case CloseState.ACCEPTED:
+            return done
+        case CloseState.CLOSED:
+            return done and state == "panic_sold"
+        case CloseState.FAILED:
+            return done and state == "failed"
+        case CloseState.ALREADY_CLOSED:
+            return trade_id in before.applied
+        case CloseState.UNKNOWN:
+            return True
+        case _:  # not sent, rejected, not found: not by this call
+            return trade_id in before.applied or not done
+
+
+@attrs.define
+class Soak:
+    """Makes the calls one after the other, each with what the one before left over."""
+
+    options: Options
+    server: Server
+    client: AsyncClient
+    books: Books
+    told: list[Told] = attrs.Factory(list["Told"])
+    restarting: asyncio.Task[Books] | None = None
+
+    async def run(self) -> None:
+        ids = self.server.address.trade_ids
+        third = len(ids) / 3
+        left = await self._call("cancelled on the way", ids, self._cancelled)
+        seconds = max(1.0, third / self.options.limit * self.options.window)
+        left = await self._call(
+            "with a deadline", left, lambda ids: self._close_many(ids, deadline=seconds)
+        )
+        left = await self._call(
+            "to the end, with a restart", left, lambda ids: self._close_many(ids, restart=True)
+        )
+        while left and len(self.told) < 8:
+            left = await self._call("what was left over", left, self._close_many)
+        wait = self.client.smart_trades.wait_until_closed
+        await self._call("until all is closed", ids, lambda ids: wait(ids, timeout=300))
+
+    async def _call(
+        self, name: str, ids: Sequence[int], call: Callable[[Sequence[int]], Awaitable[Report]]
+    ) -> tuple[int, ...]:
+        """Make a call, judge what it tells, and return what is to be closed again."""
+        began, before = time.monotonic(), self.books
+        report = await call(ids)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(SETTLING)
+        self.books = await self.server.ask("books")
+        wrong = list(contradictions(ids, report, before, self.books))
+        counts = {state.name: count for state, count in sorted(report.counts.items(), key=str)}
+        self.told.append(Told(name, len(ids), counts, seconds, wrong))
+        shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        tell(f"{name}: {len(ids):,} ids, {shown}, {len(wrong)} contradictions, {seconds:.0f} s")
+        # The rest of the leftovers (failed) is for people to look at: closing again does not help.
+        again = {CloseState.UNKNOWN, CloseState.NOT_SENT}
+        return tuple(outcome.trade_id for outcome in report if outcome.state in again)
+
+    async def _close_many(
+        self, ids: Sequence[int], *, deadline: float | None = None, restart: bool = False
+    ) -> Report:
+        known = 0
+
+        def heard(_: Outcome) -> None:
+            nonlocal known
+            known += 1
+            if restart and known == len(ids) // 2:
+                self.restarting = asyncio.ensure_future(self.server.ask("restart"))
+
+        report = await self.client.smart_trades.close_many(ids, deadline=deadline, on_outcome=heard)
+        if self.restarting is not None:
+            await self.restarting
+        return report
+
+    async def _cancelled(self, ids: Sequence[int]) -> Report:
+        """Close until a third is known, then have it cancelled from outside."""
+
+        known = 0
+
+        def heard(_: Outcome) -> None:
+            nonlocal known
+            known += 1
+            if known == len(ids) // 3:
+                closing.cancel()
+
+        batch = self.client.smart_trades.close_many(ids, on_outcome=heard)
+        closing = asyncio.ensure_future(batch)
+        await asyncio.wait({closing})
+        return batch.report
+
+
+async def soak(options: Options, server: Server) -> Soak:
+    """Close all that the server has."""
+    address = server.address
+    limiter = SlidingWindowLimiter(options.limit, options.window)
+    async with AsyncClient(
+        address.api_key,
+        secret=address.secret,
+        base_url=address.base_url,
+        rate_limiter=limiter,
+        timeout=TIMEOUT,
+    ) as client:
+        run = Soak(options, server, client, await server.ask("books"))
+        await run.run()
+    return run
+
+
+# --- the result
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def figures(run: Soak, seconds: float) -> dict[str, int | str]:
+    """The result in numbers."""
+    books, options = run.books, run.options
+    closes, lists = books.requests["close"], books.requests["list_smart_trades"]
+    total = books.requests.total()
+    return {
+        "trades": options.trades,
+        "requests": total,
+        "closes POSTed": closes,
+        "trades read by themselves": total - closes - lists,
+        "list pages read": lists,
+        "faults that struck": books.faults.total(),
+        "outcomes that contradict the books": sum(len(told.contradictions) for told in run.told),
+        "closes POSTed again after they had been carried out": books.repeated,
+        "trades not closed in the end": options.trades - len(books.applied),
+        f"largest rolling window of {options.window:g} s, of {options.limit} allowed": (
+            books.largest_window
+        ),
+        "requests refused for being too many": books.breaches,
+        "connections at a time": books.connections,
+        "seconds": round(seconds),
+        "peak memory of the client, MB": _peak_memory(),
+        "peak memory of the server, MB": books.memory,
+    }
+
+
+def passed(run: Soak) -> bool:
+    """Whether nothing went wrong that must not."""
+    books = run.books
+    wrong = any(told.contradictions for told in run.told)
+    all_closed = len(books.applied) == run.options.trades
+    return all_closed and not wrong and not books.repeated and not books.breaches
+
+
+def markdown(run: Soak, seconds: float) -> str:
+    """The result as tables."""
+    found = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    states = [s.name for s in CloseState if any(s.name in told.counts for told in run.told)]
+    calls = [
+        [
+            told.name,
+            f"{told.asked:,}",
+            *(f"{told.counts.get(state, 0):,}" for state in states),
+            str(len(told.contradictions)),
+            f"{told.seconds:.0f}",
+        ]
+        for told in run.told
+    ]
+    return "\n\n".join(
+        [
+            f"- Date: {datetime.now(UTC).date()}; command: `{run.options.command}`",
+            f"- Python {platform.python_version()} on {platform.system()}; {found}",
+            table(
+                ["", "result"],
+                [
+                    [name, f"{value:,}" if isinstance(value, int) else value]
+                    for name, value in figures(run, seconds).items()
+                ],
+            ),
+            table(["call", "ids", *states, "contradictions", "seconds"], calls),
+            table(
+                ["fault", "struck"],
+                [[f"`{name}`", f"{count:,}"] for name, count in sorted(run.books.faults.items())],
+            ),
+        ]
+    )
+
+
+def write(page: Path, result: str) -> None:
+    """Put the result between the markers of a page."""
+    text = page.read_text(encoding="utf-8")
+    before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
+    page.write_text(f"{text[:before]}\n\n{result}\n\n{text[after:]}", encoding="utf-8")
+
+
+def tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def arguments(given: Sequence[str] | None) -> tuple[Options, Path | None]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--trades", type=int, default=10_000, metavar="N")
+    parser.add_argument(
+        "--faults", type=float, default=0.3, metavar="SHARE", help="of the requests (0.3)"
+    )
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--limit", type=int, default=200, help="requests in a window (200)")
+    parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument(
+        "--markdown", type=Path, nargs="?", const=PAGE, metavar="FILE", help="docs/soak.md"
+    )
+    options: dict[str, Any] = vars(parser.parse_args(given))
+    page: Path | None = options.pop("markdown")
+    return Options(**options), page
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run it, print and perhaps write the tables. The status is 1 if anything contradicts."""
+    options, page = arguments(given)
+    began = time.monotonic()
+    with running_server(options) as server:
+        run = asyncio.run(soak(options, server))
+    result = markdown(run, time.monotonic() - began)
+    print(result)
+    if page is not None:
+        write(page, result)
+    for told in run.told:
+        for contradiction in told.contradictions[:20]:
+            tell(f"{told.name}: {contradiction}")
+    return 0 if passed(run) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

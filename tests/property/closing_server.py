@@ -1,0 +1,302 @@
+"""The server of the closing machine: goes on when its caller leaves, and holds all to its books.
+
+Each call sends its number along (`X-Call`), so every request belongs to one call.
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, cast
+
+import httpx
+from attrs import define, field, frozen
+from hypothesis import event
+from hypothesis import strategies as st
+
+from tests.support import Api, error
+from threecommas_async import CloseBatch, CloseOutcome, CloseReport, CloseState, SmartTrade
+
+Outcome = CloseOutcome[SmartTrade]
+Report = CloseReport[SmartTrade]
+
+TRADES = 6
+LIMIT, WINDOW, BLOCK = 8, 10.0, 7.0
+SLACK = 1e-3  # the virtual clock counts in microseconds
+
+TOLD = {*CloseState} - {CloseState.UNKNOWN, CloseState.NOT_SENT, CloseState.REJECTED}
+"""States that say what became of a trade."""
+CLOSABLE = {"POST": "waiting_targets", "DELETE": "waiting_position"}
+"""The status in which a trade can be closed by a request of that method."""
+
+TOLERATED = {"rejected, and late", "unknown for nothing", "cancelled without waiting"}
+"""What the package does not keep yet. Take out what is mended, and the machine holds it to that."""
+
+UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
+    "reset": lambda: httpx.ReadError("connection reset"),
+    "stale": lambda: httpx.RemoteProtocolError("Server disconnected without sending a response."),
+    "silence": lambda: httpx.ReadTimeout(""),
+    "redirect": lambda: httpx.Response(302, headers={"Location": "/"}),
+    "timeout": lambda: httpx.Response(408),
+    "html": lambda: httpx.Response(502, html="<html><h1>Bad Gateway</h1></html>"),
+    "empty": lambda: httpx.Response(504),
+    "garbage": lambda: httpx.Response(201, text="<<<"),
+    "wrong type": lambda: httpx.Response(201, json=["ok"]),
+}
+REFUSALS: dict[str, Callable[[], httpx.Response]] = {
+    "401": lambda: error(401, "signature_invalid"),
+    "403": lambda: error(403, "Forbidden", "account"),
+    "418": lambda: httpx.Response(418, headers={"Retry-After": f"{BLOCK:g}"}, text="banned"),
+    "422": lambda: error(422, text="below minimum"),
+    "429": lambda: httpx.Response(429, headers={"Retry-After": f"{BLOCK:g}"}),
+    "plan": lambda: httpx.Response(429, json={"error": "plan", "error_description": "Upgrade"}),
+}
+
+
+@frozen
+class Fault:
+    """What becomes of one request."""
+
+    answer: str = "right"
+    applied: str = "now"
+    """Whether an unanswered close is carried out: never, now, or late."""
+    delay: float = 0.0
+    """How late, or how slow."""
+
+
+_delays = st.sampled_from([0.0, 0.3, 2.0, 9.0, 60.0])
+_lost = st.builds(
+    Fault, st.sampled_from([*UNANSWERED]), st.sampled_from(["never", "now", "late"]), _delays
+)
+_refused = st.builds(Fault, st.sampled_from([*REFUSALS]))
+close_faults = _lost | _refused | st.builds(Fault, delay=_delays) | st.just(Fault("no connection"))
+read_faults = st.builds(Fault, st.sampled_from([*UNANSWERED, *REFUSALS, "right"]), delay=_delays)
+
+
+@define(eq=False, repr=False)
+class Request:
+    """One request that reached the server. `sent` and `ended` count events, not seconds."""
+
+    call: "Call"
+    method: str
+    trade_id: int | None
+    sent: int
+    ended: int | None = None
+    """When it was over for its caller."""
+    pending: bool = False
+    """It may still be carried out."""
+    refused: bool = False
+    """Its caller was told that it is not carried out."""
+    accepted: bool = False
+    """Its caller was told that it is."""
+    shown: frozenset[tuple[int, str]] = frozenset()
+    """Trades with the status that its answer showed to its caller."""
+
+    def __repr__(self) -> str:
+        return f"{self.method} {self.trade_id} of call {self.call.number}"
+
+    @property
+    def closes(self) -> bool:
+        return self.method != "GET"
+
+
+@define(eq=False)
+class Call:
+    """One call of the client: what it was asked for, what it sent, what it said."""
+
+    number: int
+    kind: str
+    ids: list[int]
+    task: "asyncio.Task[None] | None" = None
+    batch: CloseBatch[SmartTrade] | None = None
+    report: Report | None = None
+    over: bool = False
+    stopped: bool = False
+    """One of its closes was answered what no other can get past."""
+    requests: list[Request] = field(factory=list[Request])
+    attempts: Counter[int] = field(factory=Counter[int])
+    outcomes: dict[int, Outcome] = field(factory=dict[int, Outcome])
+    heard: list[int] = field(factory=list[int])
+
+    def closes(self, trade_id: int | None) -> list[Request]:
+        return [r for r in self.requests if r.closes and r.trade_id == trade_id]
+
+    def seen(self, trade_id: int, after: int | None) -> set[str]:
+        """The statuses of a trade in what was read after that event."""
+        reads = [r for r in self.requests if after is not None and r.sent > after]
+        return {status for r in reads for shown, status in r.shown if shown == trade_id}
+
+
+class Server(Api):
+    """Keeps the books, and holds every request and every outcome against them."""
+
+    def __init__(self) -> None:
+        super().__init__(range(1, TRADES + 1))
+        self.calls: list[Call] = []
+        self.close_faults: dict[int, list[Fault]] = {}
+        self.read_faults: list[Fault] = []
+        self.done_by: dict[int, Call] = {}
+        self.wrong: list[str] = []
+        """What must not happen. To the client, an assertion in here would be a lost connection."""
+        self._told: dict[int, int] = {}
+        """When a call last said of a trade what became of it."""
+        self._events = itertools.count()
+        self._arrivals: list[float] = []
+        self._blocked_until = 0.0
+
+    def check(self, holds: object, call: Call, what: str) -> None:
+        if not holds:
+            self.wrong.append(f"{call.kind} (call {call.number}) at {_now():.3f}: {what}")
+
+    # --- requests
+
+    async def __call__(self, http: httpx.Request) -> httpx.Response:
+        try:
+            return await self._answer(http)
+        except (httpx.TransportError, asyncio.CancelledError):
+            raise
+        except Exception as defect:
+            self.wrong.append(f"a defect in here: {defect!r}")
+            raise
+
+    async def _answer(self, http: httpx.Request) -> httpx.Response:
+        call = self.calls[int(http.headers["X-Call"])]
+        name = http.url.path.removesuffix("/close_by_market").rsplit("/", 1)[1]
+        trade_id = int(name) if name.isdecimal() else None
+        faults = self.read_faults
+        if http.method != "GET" and trade_id is not None:
+            call.attempts[trade_id] += 1
+            faults = self.close_faults.get(trade_id, [])
+        fault = faults.pop(0) if faults else Fault()
+        if fault.answer == "no connection":
+            raise httpx.ConnectError("refused")
+        request = Request(call, http.method, trade_id, next(self._events))
+        request.pending = request.closes
+        self._may_be_sent(request)
+        call.requests.append(request)
+        serving = asyncio.create_task(self._serve(http, request, fault), name="server")
+        try:
+            answer = await asyncio.shield(serving)
+        finally:
+            request.ended = next(self._events)
+        if isinstance(answer, Exception):
+            raise answer
+        if fault.answer in {"418", "429"}:
+            self._blocked_until = _now() + BLOCK
+        call.stopped |= request.closes and fault.answer in {"401", "418", "plan"}
+        if fault.answer not in UNANSWERED:
+            request.refused, request.accepted = answer.is_client_error, answer.is_success
+            request.shown = _statuses(answer) if not request.closes else request.shown
+        return answer
+
+    async def _serve(
+        self, http: httpx.Request, request: Request, fault: Fault
+    ) -> httpx.Response | Exception:
+        """Answer, and carry out or not, whether or not the caller is still there."""
+        await asyncio.sleep(0.1)
+        answer: httpx.Response | Exception
+        if fault.answer in {*UNANSWERED, *REFUSALS}:
+            answer = {**UNANSWERED, **REFUSALS}[fault.answer]()
+            exists = request.trade_id in self.status
+            if fault.answer in REFUSALS or fault.applied == "never" or not exists:
+                request.pending = False
+            elif request.closes and fault.applied == "now":
+                self._carry_out(request)
+            elif request.closes:
+                loop = asyncio.get_running_loop()
+                loop.call_later(fault.delay, self._carry_out, request)
+        elif request.closes:
+            answer = self._carry_out(request)
+        elif request.trade_id is None:
+            answer = self._list(http)
+        else:
+            answer = await self._read(request.trade_id)
+        slow = fault.delay if fault.answer == "right" else 0.0
+        await asyncio.sleep(30.0 if fault.answer == "silence" else 0.1 + slow)
+        return answer
+
+    def _carry_out(self, request: Request) -> httpx.Response:
+        request.pending = False
+        trade_id = request.trade_id or 0
+        if request.method == "DELETE" and self.status[trade_id] == CLOSABLE["DELETE"]:
+            self.status[trade_id] = CLOSABLE["POST"]  # for a moment: it ends all the same
+        answer = self.apply(trade_id)
+        if answer.is_success:
+            self.done_by[trade_id] = request.call
+        return answer
+
+    def _may_be_sent(self, request: Request) -> None:
+        call, trade_id = request.call, request.trade_id
+        self.check(not call.over, call, "a request after its end")
+        self.check(not (call.stopped and request.closes), call, "a close after it was stopped")
+        self.check(_now() > self._blocked_until - SLACK, call, "a request during a block")
+        self._arrivals = [at for at in self._arrivals if at > _now() - WINDOW + SLACK] + [_now()]
+        self.check(len(self._arrivals) <= LIMIT, call, "a request above the limit")
+        if request.closes and trade_id is not None:
+            for earlier in [post for other in self.calls for post in other.closes(trade_id)]:
+                self._may_be_repeated(request, trade_id, earlier)
+
+    def _may_be_repeated(self, request: Request, trade_id: int, earlier: Request) -> None:
+        """The rule in the text of `test_closing_machine`."""
+        seen = set[str]().union(*(c.seen(trade_id, earlier.ended) for c in self.calls))
+        allowed = earlier.refused or CLOSABLE[request.method] in seen
+        if earlier.call is not request.call:
+            allowed |= earlier.accepted or self._told.get(trade_id, -1) > earlier.sent
+            allowed |= bool(seen)
+        self.check(allowed, request.call, f"{request} after {earlier}, without a read")
+        if earlier.call is request.call and self.done_by.get(trade_id) is earlier.call:
+            event("late double: carried out after the read that showed it open")
+
+    # --- outcomes
+
+    def hear(self, call: Call, outcome: Outcome) -> None:
+        """Take down what a call says of a trade, in the moment it says it."""
+        call.outcomes[outcome.trade_id] = outcome
+        call.heard.append(outcome.trade_id)
+        if outcome.state in TOLD:
+            self._told[outcome.trade_id] = next(self._events)
+        self.judge(call, outcome)
+
+    def judge(self, call: Call, outcome: Outcome) -> None:
+        """Hold an outcome against the truth of this moment."""
+        trade_id = outcome.trade_id
+        done, mine = trade_id in self.accepted, self.done_by.get(trade_id) is call
+        status = self.trade(trade_id)["status"]["basic_type"] if trade_id in self.status else ""
+        pending = any(request.pending for request in call.closes(trade_id))
+        posts = [post for other in self.calls for post in other.closes(trade_id)]
+        truths = {
+            CloseState.ACCEPTED: done,
+            CloseState.CLOSED: done and status == "panic_sold",
+            CloseState.FAILED: done and status == "failed",
+            CloseState.ALREADY_CLOSED: done and not mine,
+            CloseState.NOT_FOUND: not status,
+            CloseState.NOT_SENT: not mine and not pending,
+            CloseState.REJECTED: not mine and not pending,
+            CloseState.UNKNOWN: any(not post.refused for post in posts),
+        }
+        if "rejected, and late" in TOLERATED and outcome.attempts > 1:
+            truths[CloseState.REJECTED] = True
+        if "unknown for nothing" in TOLERATED:
+            truths[CloseState.UNKNOWN] = True
+        truth = f"{status=} {done=} {mine=} {pending=}"
+        self.check(truths[outcome.state], call, f"{outcome}, but {truth}")
+        if call.kind == "close_many":
+            self.check(outcome.attempts == call.attempts[trade_id], call, f"attempts: {outcome}")
+
+    def judge_report(self, call: Call, report: Report) -> None:
+        order = [outcome.trade_id for outcome in report]
+        self.check(order == list(dict.fromkeys(call.ids)), call, f"not one outcome each: {order}")
+        for outcome in report:
+            self.judge(call, outcome)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _statuses(answer: httpx.Response) -> frozenset[tuple[int, str]]:
+    if not answer.is_success:
+        return frozenset()
+    found: Any = answer.json()
+    trades = cast("list[dict[str, Any]]", found if isinstance(found, list) else [found])
+    return frozenset((trade["id"], trade["status"]["basic_type"]) for trade in trades)
