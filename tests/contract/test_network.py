@@ -165,3 +165,33 @@ async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() ->
             await stream.write(b"more")
         assert stream.get_extra_info("is_readable") is True
         await stream.aclose()
+
+
+async def test_what_nobody_reads_yet_is_held_back_at_its_source() -> None:
+    flood = b"x" * 4_000_000
+
+    async def handler(_: Received, connection: Connection) -> None:
+        connection.send(flood)
+
+    async with WireServer(handler) as server:
+        port = int(server.base_url.split(":")[2].split("/")[0])
+        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
+        await stream.write(b"GET / HTTP/1.1\r\n\r\n")
+        await asyncio.sleep(0.05)
+        read = 0
+        while read < len(flood):
+            read += len(await stream.read(65_536, timeout=5))
+        assert read == len(flood)
+        await stream.aclose()
+
+
+async def test_an_endpoint_without_signature_goes_over_the_same_connections() -> None:
+    everything = Endpoint("GET", "/ver1/pairs", list[str], Safety.SAFE, signed=False)
+
+    async def handler(request: Received, _: Connection) -> bytes:
+        return answer(
+            200, json.dumps(sorted({"apikey", "signature"} & set(request.headers))).encode()
+        )
+
+    async with WireServer(handler) as server, client_of(server) as client:
+        assert (await client.request(everything)).data == []
