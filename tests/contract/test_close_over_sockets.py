@@ -37,7 +37,10 @@ def signed_right(request: Received) -> bool:
 
 
 def client_of(
-    server: WireServer, limiter: RateLimiter | None = None, **settings: int
+    server: WireServer,
+    limiter: RateLimiter | None = None,
+    timeout: float = 30.0,
+    **settings: int,
 ) -> AsyncClient:
     return AsyncClient(
         KEY,
@@ -45,7 +48,7 @@ def client_of(
         base_url=server.base_url,
         rate_limiter=limiter,
         retry=FAST,
-        timeout=0.5,
+        timeout=timeout,
         **settings,  # type: ignore[arg-type]
     )
 
@@ -264,7 +267,7 @@ async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_
             200, json.dumps([read(i) for i in ids[(page - 1) * size : page * size]]).encode()
         )
 
-    async with WireServer(handler) as server, client_of(server) as client:
+    async with WireServer(handler) as server, client_of(server, timeout=0.5) as client:
         report = await client.smart_trades.close_many(ids, confirm=True)
     assert report.counts == {CloseState.CLOSED: 300}
     assert done == set(ids)
