@@ -114,13 +114,15 @@ def _wrong(where: str, expected: str, value: object) -> StructureError:
 
 
 def _decimal(value: Any, where: str) -> Decimal:  # noqa: ANN401 - any JSON value
-    kind = cast("object", type(value))
-    if kind is not str and kind is not int and kind is not Decimal:
+    if type(value) is str or type(value) is int:
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            raise _wrong(where, "a decimal number", value) from None
+    elif type(value) is Decimal:
+        number = value
+    else:
         raise _wrong(where, "a decimal number", value)
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise _wrong(where, "a decimal number", value) from None
     if not number.is_finite():
         raise _wrong(where, "a finite number", value)
     return number
@@ -162,8 +164,14 @@ def _leaf(kind: object) -> Callable[[Any, str], Any] | None:
     if kind in _AS_THEY_ARE:
         return partial(_as_it_is, kind)
     if members := _open_enum(kind):
-        return lambda value, where: members.get(_as_it_is(str, value, where), value)
+        return partial(_code, members)
     return _CONVERTED.get(kind)
+
+
+def _code(members: dict[str, StrEnum], value: Any, where: str) -> StrEnum | str:  # noqa: ANN401
+    if type(value) is str:
+        return members.get(value, value)  # a code nobody knows stays the string it is
+    raise _wrong(where, "a string", value)
 
 
 def _as_it_is(kind: object, value: Any, where: str) -> Any:  # noqa: ANN401 - of that kind
@@ -178,83 +186,85 @@ def _as_it_is(kind: object, value: Any, where: str) -> Any:  # noqa: ANN401 - of
 def _class_hook(cls: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - a cattrs hook
     """Write the constructor of one attrs class."""
     attrs.resolve_types(cls)
+    fields = attrs.fields(cls)
     names: dict[str, Any] = {"cls": cls, "_wrong": _wrong, "_items": _items}
+    begin, prefix, end = _construction(cls, names)
     lines = [
         "def construct(data, _=None):",
         "  if type(data) is not dict:",
         f"    raise _wrong({cls.__name__!r}, 'an object', data)",
         "  get = data.get",
+        *begin,
+        *(line for field in fields for line in _field_lines(cls, field, prefix, converter, names)),
+        *end,
     ]
-    for field in attrs.fields(cls):
-        lines += _field_lines(cls, field, converter, names)
-    lines += _construction_lines(cls, names)
     exec("\n".join(lines), names)  # noqa: S102 - the text is made from our own classes only
     return names["construct"]
 
 
-def _construction_lines(cls: type[Any], names: dict[str, Any]) -> list[str]:
-    """Write the lines that make the instance of the variables.
+def _construction(cls: type[Any], names: dict[str, Any]) -> tuple[list[str], str, list[str]]:
+    """Return the lines before the fields, what each field's name is prefixed with, the lines after.
 
-    Frozen and slotted as our models are, each field is set through its slot: the frozen `__init__`
-    looks every one of them up by name, which takes as long as all the checks.
+    The frozen `__init__` sets every field through a function, which takes as long as all the checks
+    together. So a model begins as its own subclass that can be written to, and becomes what it is
+    when it is complete; to whoever gets it, it is frozen like any other.
     """
     fields = attrs.fields(cls)
-    slots = {field.name: getattr(cls, field.name, None) for field in fields}
-    plain = not hasattr(cls, "__attrs_post_init__") and not any(
-        field.validator or field.converter for field in fields
-    )
-    if not plain or not all(isinstance(s, types.MemberDescriptorType) for s in slots.values()):
-        arguments = ", ".join(f"{field.alias}=_{field.name}" for field in fields)
-        return [f"  return cls({arguments})"]
+    slots = [getattr(cls, f.name, None) for f in fields]
+    slotted = all(isinstance(slot, types.MemberDescriptorType) for slot in slots)
+    plain = not any(f.validator or f.converter for f in fields)
+    if not (slotted and plain) or hasattr(cls, "__attrs_post_init__"):
+        arguments = ", ".join(f"{f.alias}=_{f.name}" for f in fields)
+        return [], "_", [f"  return cls({arguments})"]
+    open_to_writing = {
+        "__slots__": (),
+        "__setattr__": object.__setattr__,
+        "__delattr__": object.__delattr__,
+    }
+    names["draft"] = type(cls.__name__, (cls,), open_to_writing)
     names["new"] = object.__new__
-    names |= {f"set_{name}": cast("Any", slot).__set__ for name, slot in slots.items()}
-    settings = [f"  set_{field.name}(it, _{field.name})" for field in fields]
-    return ["  it = new(cls)", *settings, "  return it"]
+    return ["  it = new(draft)"], "it.", ["  it.__class__ = cls", "  return it"]
 
 
 def _field_lines(
-    cls: type[Any], field: attrs.Attribute[Any], converter: Converter, names: dict[str, Any]
+    cls: type[Any],
+    field: attrs.Attribute[Any],
+    prefix: str,
+    converter: Converter,
+    names: dict[str, Any],
 ) -> list[str]:
-    """Write the lines that read one field into the variable `_<name>`."""
-    value, wire = f"_{field.name}", field.metadata.get(WIRE, field.name)
+    """Write the lines that read one field."""
+    wire, target = field.metadata.get(WIRE, field.name), prefix + field.name
     where = f"{cls.__name__}.{wire}"
-    lines = [f"  {value} = get({wire!r})", f"  if {value} is not None:"]
     kind = _without_none(field.type)
-    lines += [f"    {line}" for line in _value_lines(value, kind, where, converter, names)]
+    hook, read = f"{field.name}_hook", f"  v = get({wire!r})"
     if field.default is attrs.NOTHING:
-        return [*lines, "  else:", f"    raise _wrong({where!r}, 'a value', None)"]
-    if field.default is not None:
-        names[f"default{value}"] = field.default
-        lines += ["  else:", f"    {value} = default{value}"]
-    return lines
-
-
-def _value_lines(
-    value: str, kind: object, where: str, converter: Converter, names: dict[str, Any]
-) -> list[str]:
-    """Write the lines that turn the variable `value`, which is not null, into its type."""
+        null = f"  if v is None: raise _wrong({where!r}, 'a value', None)"
+    else:
+        null = f"  if v is None: {target} = {field.name}_default"
+        names[f"{field.name}_default"] = field.default
     if kind in _AS_THEY_ARE:
-        name = cast("type[Any]", kind).__name__
-        complaint = f"raise _wrong({where!r}, {_AS_THEY_ARE[kind]!r}, {value})"
-        return [f"if type({value}) is not {name}: {complaint}"]
-    hook = f"hook{value}"
-    if kind in _CONVERTED:
-        names[hook] = _CONVERTED[kind]
-        return [f"{value} = {hook}({value}, {where!r})"]
-    if members := _open_enum(kind):
-        names[hook] = members.get
-        # A code nobody knows stays the string it is.
-        return [
-            f"if type({value}) is not str: raise _wrong({where!r}, 'a string', {value})",
-            f"{value} = {hook}({value}, {value})",
-        ]
+        wrong = f"raise _wrong({where!r}, {_AS_THEY_ARE[kind]!r}, v)"
+        is_not = f"type(v) is not {cast('type[Any]', kind).__name__}"
+        if field.default is None:
+            return [read, f"  if {is_not} and v is not None: {wrong}", f"  {target} = v"]
+        return [read, null, f"  elif {is_not}: {wrong}", f"  else: {target} = v"]
+    return [read, null, f"  else: {target} = {_expression(kind, hook, where, converter, names)}"]
+
+
+def _expression(
+    kind: object, hook: str, where: str, converter: Converter, names: dict[str, Any]
+) -> str:
+    """Write what turns the variable `v`, which is not null, into its type."""
+    if leaf := _leaf(kind):
+        names[hook] = leaf
+        return f"{hook}(v, {where!r})"
     if get_origin(kind) is tuple:
         item = get_args(kind)[0]
         names[hook] = _leaf(item) or converter.get_structure_hook(item)
-        items = f"_items({value}, {where!r})"
-        return [f"{value} = tuple([{hook}(item, {where!r}) for item in {items}])"]
-    names[hook], names[f"kind{value}"] = converter.get_structure_hook(kind), kind
-    return [f"{value} = {hook}({value}, kind{value})"]
+        return f"tuple([{hook}(item, {where!r}) for item in _items(v, {where!r})])"
+    names[hook], names[f"{hook}_kind"] = converter.get_structure_hook(kind), kind
+    return f"{hook}(v, {hook}_kind)"
 
 
 def _without_none(kind: object) -> object:
