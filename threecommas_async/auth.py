@@ -188,6 +188,11 @@ class SigningAuth(_HoldsKey, httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Sign the request in httpx's way."""
+        await self.sign(request)
+        yield request
+
+    async def sign(self, request: httpx.Request) -> None:
         """Sign the built request: the bytes of its target and body, whatever made them."""
         body = await request.aread()
         payload = request.url.raw_path
@@ -196,7 +201,6 @@ class SigningAuth(_HoldsKey, httpx.Auth):
             payload = signing_payload(payload, body, json=json, json_form=self._signer.json_form)
         request.headers["Apikey"] = self._api_key.text
         request.headers["Signature"] = await self._signer.sign(payload)
-        yield request
 
     def redact(self, text: str, request: httpx.Request) -> str:
         """Return `text` without the key and the signature that a server may have echoed."""

@@ -70,7 +70,8 @@ class Call(Generic[T]):
 
     endpoint: Endpoint[T]
     path: str
-    raw_path: bytes = field(repr=False)
+    target: str = field(repr=False)
+    """Path with encoded query, as it stands in the request line."""
     body: bytes | None = field(repr=False)
     timeout: float | None
     """Seconds for each phase; None for the client's own."""
@@ -98,15 +99,15 @@ def prepare(  # noqa: PLR0913 - the parts of a request
         msg = "a call has either a query or a JSON body, not both; nothing was sent"
         raise InvalidRequestError(msg)
     parts = {name: _path_part(value) for name, value in path.items()}
-    target = prefix + endpoint.path.format_map(parts)
+    whole = prefix + endpoint.path.format_map(parts)
     encoded = query and urlencode(
         [(name, _query_text(value)) for name, value in query.items() if value is not None],
         quote_via=quote,
     )
     return Call(
         endpoint=endpoint,
-        path=target,
-        raw_path=f"{target}?{encoded}".encode() if encoded else target.encode(),
+        path=whole,
+        target=f"{whole}?{encoded}" if encoded else whole,
         body=None if json is None else _json_bytes(json),
         timeout=options.get("timeout"),
         extra_headers=options.get("extra_headers", {}),

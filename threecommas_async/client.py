@@ -270,7 +270,7 @@ def _http_client(
         return http_client
     headers = {"User-Agent": f"threecommas-async/{__version__}"}
     if transport is not None:
-        return httpx.AsyncClient(transport=transport, headers=headers)
+        return HTTPClient(transport, headers)
     # One TLS context for all connections: making one takes tens of milliseconds.
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
     if proxy := environment_proxy(url):
@@ -278,5 +278,5 @@ def _http_client(
             max_connections=max_connections, max_keepalive_connections=max_connections
         )
         transport = httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, limits=limits)
-        return httpx.AsyncClient(transport=transport, headers=headers)
+        return HTTPClient(transport, headers)
     return HTTPClient(ConnectionSlots(url, tls), headers)

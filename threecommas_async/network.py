@@ -8,16 +8,23 @@ is one. HTTP stays with httpcore and h11.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+import socket
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import httpcore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["AsyncioBackend"]
 
+# What `getaddrinfo` tells of one address: family, kind, protocol, name, where.
+_Address: TypeAlias = "tuple[int, int, int, str, tuple[Any, ...]]"
+
+# An address that does not answer gets so many seconds before the next is tried beside it.
+_HEAD_START = 0.25
 # Beyond so many bytes that nobody has read, the peer is made to wait.
 _HIGH_WATER = 256 * 1024
 
@@ -30,25 +37,75 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - never given by us
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
     ) -> httpcore.AsyncNetworkStream:
         """Connect, trying the host's addresses side by side."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout):
-                _, protocol = await loop.create_connection(
-                    _Bytes,
-                    host,
-                    port,
-                    local_addr=None if local_address is None else (local_address, 0),
-                    happy_eyeballs_delay=0.25,
-                )
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                connected = await _first_to_connect(_taking_turns(found))
+                _, protocol = await loop.create_connection(_Bytes, sock=connected)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
         return _Stream(protocol)
+
+
+def _taking_turns(found: Sequence[_Address]) -> list[_Address]:
+    """Sort the addresses so that IPv6 and IPv4 take turns, beginning with the system's choice."""
+    families: dict[int, list[_Address]] = {}
+    for address in found:
+        families.setdefault(address[0], []).append(address)
+    turns = zip_longest(*families.values())
+    return [address for turn in turns for address in turn if address is not None]
+
+
+async def _first_to_connect(addresses: Sequence[_Address]) -> socket.socket:
+    """Return the first socket that connects; a further address is tried every quarter second.
+
+    `loop.create_connection` can do this too ("happy eyeballs"), but loses a socket when it is
+    cancelled in the moment in which the socket is connected.
+    """
+    waiting, tasks = list(addresses), set[asyncio.Task[socket.socket]]()
+    pending, winner = set[asyncio.Task[socket.socket]](), None
+    error: BaseException = OSError("the host has no address")
+    try:
+        while waiting or pending:
+            if waiting:
+                task = asyncio.create_task(_connected_socket(waiting.pop(0)))
+                tasks.add(task)
+                pending.add(task)
+            done, pending = await asyncio.wait(
+                pending,
+                timeout=_HEAD_START if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                if failure := task.exception():
+                    error = failure
+                else:
+                    winner = task
+                    return task.result()
+        raise error
+    finally:
+        for task in tasks - {winner}:
+            if not task.cancel() and not task.cancelled() and not task.exception():
+                task.result().close()
+
+
+async def _connected_socket(address: _Address) -> socket.socket:
+    family, kind, protocol, _, where = address
+    connecting = socket.socket(family, kind, protocol)
+    try:
+        connecting.setblocking(False)  # noqa: FBT003 - socket's interface
+        await asyncio.get_running_loop().sock_connect(connecting, where)
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
 
 
 class _Bytes(asyncio.Protocol):

@@ -14,6 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
+from .auth import SigningAuth
 from .config import is_loopback
 from .network import AsyncioBackend
 
@@ -126,9 +127,9 @@ class HTTPClient(httpx.AsyncClient):
     costs more than signing and parsing together.
     """
 
-    def __init__(self, slots: ConnectionSlots, headers: dict[str, str]) -> None:
-        super().__init__(transport=slots, headers=headers)
-        self._slots = slots
+    def __init__(self, transport: httpx.AsyncBaseTransport, headers: dict[str, str]) -> None:
+        super().__init__(transport=transport, headers=headers)
+        self._straight = transport
 
     async def send(
         self,
@@ -138,12 +139,15 @@ class HTTPClient(httpx.AsyncClient):
         **_: Any,  # noqa: ANN401 - same
     ) -> httpx.Response:
         """Sign, send, and return the answer, read to its end."""
-        if isinstance(auth, httpx.Auth):
-            flow = auth.async_auth_flow(request)
-            request = await anext(flow)
-            await flow.aclose()
-        response = await self._slots.handle_async_request(request)
+        if isinstance(auth, SigningAuth):
+            await auth.sign(request)
+        response = await self._straight.handle_async_request(request)
         response.request = request
+        try:
+            await response.aread()
+        except BaseException:
+            await response.aclose()
+            raise
         return response
 
 

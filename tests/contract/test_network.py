@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,13 @@ from cryptography.x509.oid import NameOID
 
 from tests.contract.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
-from threecommas_async import AsyncClient, OutcomeUnknownError, RequestNotSentError, RetryPolicy
+from threecommas_async import (
+    AsyncClient,
+    OutcomeUnknownError,
+    RequestNotSentError,
+    RetryPolicy,
+    network,
+)
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.network import AsyncioBackend
 
@@ -99,9 +106,65 @@ async def test_an_address_that_never_answers_is_given_up_after_the_timeout(
     async def never(*_: object, **__: object) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", never)
     with pytest.raises(httpcore.ConnectTimeout):
         await AsyncioBackend().connect_tcp("127.0.0.1", 9, timeout=0.01)
+
+
+def addresses(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> list[str]:
+    """Let every name have these addresses; those at .9 never answer. Return the ones tried."""
+    loop, tried = asyncio.get_running_loop(), list[str]()
+    really_connect = loop.sock_connect
+
+    async def found(*_: object, **__: object) -> list[tuple[int, int, int, str, object]]:
+        families = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(families[":" in host], socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+
+    async def connect(sock: socket.socket, where: tuple[str, int]) -> None:
+        tried.append(where[0])
+        await (asyncio.sleep(60) if where[0].endswith("9") else really_connect(sock, where))
+
+    monkeypatch.setattr(loop, "getaddrinfo", found)
+    monkeypatch.setattr(loop, "sock_connect", connect)
+    monkeypatch.setattr(network, "_HEAD_START", 0.01)
+    return tried
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        pytest.param(["127.0.0.9", "127.0.0.1"], id="one-is-silent"),
+        pytest.param(["127.0.0.2", "127.0.0.1"], id="one-refuses"),
+        pytest.param(["127.0.0.1", "127.0.0.9"], id="the-first-answers"),
+    ],
+)
+async def test_a_host_is_reached_at_whichever_address_answers(
+    hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with WireServer(one_trade) as server, client_of(server) as client:
+        addresses(monkeypatch, int(server.base_url.split(":")[2].split("/")[0]), *hosts)
+        assert (await client.smart_trades.get(7)).id == 7
+        assert server.connections == 1
+
+
+async def test_a_broken_ipv6_does_not_keep_a_host_from_being_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with WireServer(one_trade) as server, client_of(server) as client:
+        port = int(server.base_url.split(":")[2].split("/")[0])
+        tried = addresses(monkeypatch, port, "::9", "::9", "::9", "127.0.0.1")
+        assert (await client.smart_trades.get(7)).id == 7
+    assert tried == ["::9", "127.0.0.1"]
+
+
+@pytest.mark.parametrize("hosts", [["127.0.0.2", "127.0.0.3"], []])
+async def test_a_host_that_nowhere_answers_is_sent_nothing(
+    hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with WireServer(one_trade) as server, client_of(server) as client:
+        addresses(monkeypatch, int(server.base_url.split(":")[2].split("/")[0]), *hosts)
+        with pytest.raises(RequestNotSentError, match="ConnectError"):
+            await client.smart_trades.get(7)
 
 
 async def test_a_large_answer_comes_whole_though_it_comes_faster_than_it_is_read() -> None:
@@ -154,7 +217,7 @@ async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() ->
 
     async with WireServer(handler) as server:
         port = int(server.base_url.split(":")[2].split("/")[0])
-        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port, local_address="127.0.0.1")
+        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
         assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
         assert stream.get_extra_info("is_readable") is False
         await stream.write(b"")

@@ -63,11 +63,15 @@ class ClosableResource(ABC, Generic[T]):
         check_seconds(deadline := options.get("deadline"), "deadline")
         target, trace = self._target(options), Trace()
         outcome: CloseOutcome[T]
+        closing = close_one(
+            target, trade_id, policy=self._pipeline.retry, read=target.read, trace=trace
+        )
         try:
-            async with asyncio.timeout(deadline):
-                outcome = await close_one(
-                    target, trade_id, policy=self._pipeline.retry, read=target.read, trace=trace
-                )
+            if deadline is None:
+                outcome = await closing
+            else:
+                async with asyncio.timeout(deadline):
+                    outcome = await closing
         except TimeoutError:
             outcome = interrupted(target, trade_id, trace, None, deadline or 0.0)
         except asyncio.CancelledError:
