@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import httpx
 
 from .errors import ConfigurationError
+from .request import target_of
 
 if TYPE_CHECKING:
     import os
@@ -195,7 +196,7 @@ class SigningAuth(_HoldsKey, httpx.Auth):
     async def sign(self, request: httpx.Request) -> None:
         """Sign the built request: the bytes of its target and body, whatever made them."""
         body = await request.aread()
-        payload = request.url.raw_path
+        payload = target_of(request).encode()
         if body:
             json = request.headers.get("content-type", "").startswith("application/json")
             payload = signing_payload(payload, body, json=json, json_form=self._signer.json_form)

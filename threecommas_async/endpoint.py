@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum, IntEnum
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from attrs import Attribute
 
 __all__ = ["Bucket", "Endpoint", "Permission", "Priority", "Safety"]
 
@@ -61,13 +67,26 @@ class Bucket:
     """Seconds of refusal after a 429."""
 
 
+_PATH = re.compile(r"(/(?!\.\.?(/|$))([A-Za-z0-9_.~-]|%[0-9A-Fa-f]{2}|\{\w+\})+)+")
+
+
+def _check_path(_: object, __: Attribute[str], path: str) -> None:
+    if not _PATH.fullmatch(path):
+        msg = f"the path of an endpoint is to be escaped and to begin with a slash, not {path!r}"
+        raise ConfigurationError(msg)
+
+
 @frozen
 class Endpoint(Generic[T]):
-    """One operation of the API. Data only: `Pipeline.send` is the one that acts."""
+    """One operation of the API. Data only: `Pipeline.send` is the one that acts.
+
+    Raises:
+        ConfigurationError: a path that could not be sent as it is written.
+    """
 
     method: str
-    path: str
-    """Path below the base URL, with `{name}` for each path parameter."""
+    path: str = field(validator=_check_path)
+    """Path below the base URL, with `{name}` for each path parameter. Signed as it is written."""
     returns: type[T]
     safety: Safety
     permission: Permission = Permission.NONE

@@ -17,6 +17,7 @@ import httpx
 from .auth import SigningAuth
 from .config import is_loopback
 from .network import AsyncioBackend
+from .request import target_of
 
 if TYPE_CHECKING:
     import ssl
@@ -108,7 +109,7 @@ _PORTS = {"http": 80, "https": 443}
 
 def _to_httpcore(request: httpx.Request, origin: httpcore.Origin) -> httpcore.Request:
     url = httpcore.URL(
-        scheme=origin.scheme, host=origin.host, port=origin.port, target=request.url.raw_path
+        scheme=origin.scheme, host=origin.host, port=origin.port, target=target_of(request)
     )
     return httpcore.Request(
         request.method,

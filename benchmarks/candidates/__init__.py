@@ -53,6 +53,13 @@ CANDIDATES = {
             home="package",
         ),
         Candidate(
+            "ours-speed",
+            "threecommas-async[speed]",
+            "ours:opened_speed",
+            needs="aiohttp",
+            home="package",
+        ),
+        Candidate(
             "ours-rsa",
             "threecommas-async, RSA-4096",
             "ours:opened_rsa",

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
+
 from benchmarks.candidates.base import API_KEY, CONNECTIONS, SECRET, CloseAll, gathered
 from threecommas_async import AsyncClient, SlidingWindowLimiter
 
@@ -14,7 +16,11 @@ PLENTY = 10_000_000
 
 
 def client(
-    base_url: str, *, secret: str | None = None, private_key: bytes | None = None
+    base_url: str,
+    *,
+    secret: str | None = None,
+    private_key: bytes | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncClient:
     """A client like any other, but for the limit."""
     return AsyncClient(
@@ -24,6 +30,7 @@ def client(
         base_url=f"{base_url}/public/api",
         rate_limiter=SlidingWindowLimiter(limit=PLENTY),
         max_connections=CONNECTIONS,
+        transport=transport,
     )
 
 
@@ -31,6 +38,15 @@ def client(
 async def opened(base_url: str) -> AsyncGenerator[CloseAll]:
     """Signed with HMAC."""
     async with client(base_url, secret=SECRET) as threecommas:
+        yield gathered(threecommas.smart_trades.close_by_market)
+
+
+@asynccontextmanager
+async def opened_speed(base_url: str) -> AsyncGenerator[CloseAll]:
+    """Signed with HMAC, over the connections of the extra `speed`."""
+    from threecommas_async.speed import AiohttpTransport
+
+    async with client(base_url, secret=SECRET, transport=AiohttpTransport()) as threecommas:
         yield gathered(threecommas.smart_trades.close_by_market)
 
 

@@ -283,7 +283,8 @@ async def test_a_cancelled_batch_of_100_sends_nothing_afterwards() -> None:
     async with WireServer(handler) as server, client_of(server, max_connections=5) as client:
         batch = client.smart_trades.close_many(range(1, 101))
         task = asyncio.ensure_future(batch)
-        await asyncio.sleep(0.05)
+        while len(server.received) < 6:
+            await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -1,15 +1,22 @@
 """What a user of httpx expects to go on working."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 import respx
 
 from tests.support import BASE_URL, KEY, SECRET, trade_json
-from threecommas_async import AsyncClient, NotFoundError
+from threecommas_async import AsyncClient, NotFoundError, OutcomeUnknownError, RetryPolicy
+from threecommas_async.endpoint import Endpoint, Safety
+
+# respx steps in where httpx and httpcore meet, which aiohttp's connections go around.
+respx_works_here = pytest.mark.own_transport
 
 CLOSE_7 = f"{BASE_URL}/v2/smart_trades/7/close_by_market"
 
 
+@respx_works_here
 async def test_respx_stands_in_for_the_api() -> None:
     with respx.mock:
         route = respx.post(CLOSE_7).respond(201, json=trade_json(7, "panic_sell_pending"))
@@ -22,6 +29,7 @@ async def test_respx_stands_in_for_the_api() -> None:
     assert sent.content == b""
 
 
+@respx_works_here
 async def test_respx_can_refuse() -> None:
     with respx.mock:
         respx.post(CLOSE_7).respond(
@@ -32,6 +40,7 @@ async def test_respx_can_refuse() -> None:
                 await client.smart_trades.close_by_market(7)
 
 
+@respx_works_here
 async def test_respx_can_fail_on_the_way_and_the_trade_is_read() -> None:
     with respx.mock:
         respx.post(CLOSE_7).mock(side_effect=httpx.ReadTimeout)
@@ -41,3 +50,34 @@ async def test_respx_can_fail_on_the_way_and_the_trade_is_read() -> None:
         async with AsyncClient(KEY, secret=SECRET) as client:
             await client.smart_trades.close_by_market(7)
     assert read.call_count == 1
+
+
+class BreaksOff(httpx.AsyncByteStream):
+    """A body of which only a part comes."""
+
+    closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"id": 7'
+        raise httpx.ReadError("reset by peer")
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_an_answer_of_a_transport_of_ones_own_may_break_off_and_is_closed() -> None:
+    body = BreaksOff()
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, stream=body)
+
+    close = Endpoint("POST", "/ver1/close", dict[str, object], Safety.UNSAFE)
+    async with AsyncClient(
+        KEY,
+        secret=SECRET,
+        retry=RetryPolicy(attempts=1),
+        transport=httpx.MockTransport(handler),
+    ) as client:
+        with pytest.raises(OutcomeUnknownError, match="reset by peer"):
+            await client.request(close)
+    assert body.closed

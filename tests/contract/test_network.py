@@ -38,6 +38,10 @@ async def one_trade(_: Received, __: Connection) -> bytes:
     return answer(200, TRADE)
 
 
+def port_of(server: WireServer) -> int:
+    return int(server.base_url.split(":")[2].split("/")[0])
+
+
 def certificate(folder: Path) -> ssl.SSLContext:
     """Make a certificate for localhost; return the server's side of it."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -142,27 +146,57 @@ async def test_a_host_is_reached_at_whichever_address_answers(
     hosts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WireServer(one_trade) as server, client_of(server) as client:
-        addresses(monkeypatch, int(server.base_url.split(":")[2].split("/")[0]), *hosts)
+        addresses(monkeypatch, port_of(server), *hosts)
         assert (await client.smart_trades.get(7)).id == 7
         assert server.connections == 1
 
 
+@pytest.mark.own_transport
+@pytest.mark.parametrize("late", ["connects", "loses the race"])
+async def test_a_slow_address_still_counts_and_one_too_many_is_closed(
+    late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, refused = asyncio.Barrier(2), asyncio.Event()
+    async with WireServer(one_trade) as server, client_of(server) as client:
+        port = port_of(server)
+        loop = asyncio.get_running_loop()
+        really_connect = loop.sock_connect
+
+        async def connect(sock: socket.socket, where: tuple[str, int]) -> None:
+            if late == "connects" and where[0] == "2":
+                refused.set()
+                raise ConnectionRefusedError
+            if late == "connects":
+                await refused.wait()
+            await really_connect(sock, ("127.0.0.1", port))
+            if late == "loses the race":
+                await both.wait()
+
+        addresses(monkeypatch, port, "1", "2")
+        monkeypatch.setattr(loop, "sock_connect", connect)
+        assert (await client.smart_trades.get(7)).id == 7
+        await asyncio.sleep(0.01)
+        assert server.open_connections == 1
+
+
+@pytest.mark.own_transport
 async def test_a_broken_ipv6_does_not_keep_a_host_from_being_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with WireServer(one_trade) as server, client_of(server) as client:
-        port = int(server.base_url.split(":")[2].split("/")[0])
+        port = port_of(server)
         tried = addresses(monkeypatch, port, "::9", "::9", "::9", "127.0.0.1")
         assert (await client.smart_trades.get(7)).id == 7
     assert tried == ["::9", "127.0.0.1"]
 
 
+@pytest.mark.own_transport
 @pytest.mark.parametrize("hosts", [["127.0.0.2", "127.0.0.3"], []])
 async def test_a_host_that_nowhere_answers_is_sent_nothing(
     hosts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WireServer(one_trade) as server, client_of(server) as client:
-        addresses(monkeypatch, int(server.base_url.split(":")[2].split("/")[0]), *hosts)
+        addresses(monkeypatch, port_of(server), *hosts)
         with pytest.raises(RequestNotSentError, match="ConnectError"):
             await client.smart_trades.get(7)
 
@@ -204,7 +238,7 @@ async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() ->
         KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
     )
     upload = Endpoint("POST", "/upload", list[str], Safety.UNSAFE)
-    with pytest.raises(OutcomeUnknownError, match="WriteTimeout"):
+    with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout"):
         await client.request(upload, json={"note": "x" * 30_000_000})
     taken.set()
     await client.aclose()
@@ -216,7 +250,7 @@ async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() ->
         connection.reset()
 
     async with WireServer(handler) as server:
-        port = int(server.base_url.split(":")[2].split("/")[0])
+        port = port_of(server)
         stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
         assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
         assert stream.get_extra_info("is_readable") is False
@@ -237,7 +271,7 @@ async def test_what_nobody_reads_yet_is_held_back_at_its_source() -> None:
         connection.send(flood)
 
     async with WireServer(handler) as server:
-        port = int(server.base_url.split(":")[2].split("/")[0])
+        port = port_of(server)
         stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
         await stream.write(b"GET / HTTP/1.1\r\n\r\n")
         await asyncio.sleep(0.05)
