@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.imports import HTTPX, OURS
 from benchmarks.pacing import floor
 from benchmarks.policies import LIMIT
 from benchmarks.spread import Spread, ratio, values
@@ -49,8 +50,8 @@ def goals(results: dict[str, Any]) -> Iterator[Goal]:
         yield Goal(f"parsing {label} to plain cattrs", 0.45, found)
     imports = results.get("imports", [])
     found = ratio(
-        values(imports, "cpu_ms", module="threecommas_async"),
-        values(imports, "cpu_ms", module="httpx"),
+        values(imports, "cpu_ms", statement=OURS),
+        values(imports, "cpu_ms", statement=HTTPX),
     )
     yield Goal("import to `import httpx`", 1.3, found)
     yield from _pacing(results.get("pacing", []))
@@ -70,6 +71,8 @@ def _closes(records: list[dict[str, Any]]) -> Iterator[Goal]:
     ):
         found = ratio(cpu("ours", 1_000), cpu(name, 1_000))
         yield Goal(f"CPU per close at N = 1,000 to {label}", most, found)
+    found = ratio(cpu("ours-speed", 1_000), cpu("aiohttp", 1_000))
+    yield Goal("CPU per close at N = 1,000, extra speed, to bare aiohttp", 2, found)
     growth = ratio(cpu("ours", 10_000), cpu("ours", 100))
     yield Goal("growth of CPU per close, N = 100 to 10,000", 1.15, growth)
     memory = values(records, "memory", candidate="ours", size=10_000, mode="cost")

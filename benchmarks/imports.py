@@ -5,22 +5,29 @@ from __future__ import annotations
 from benchmarks.environment import run_python
 from benchmarks.measure import Record
 
-MODULES = ("httpx", "asyncio, httpx, attrs, cattrs", "threecommas_async")
-"""The one in the middle is the least an asyncio client on these libraries can cost."""
+OURS = "import threecommas_async"
+HTTPX = "import httpx"
+STATEMENTS = (
+    HTTPX,
+    "import asyncio, httpx, attrs, cattrs",  # the least a client on these libraries can cost
+    OURS,
+    "from threecommas_async import ThreeCommasError",
+    "from threecommas_async import AsyncClient",
+)
 IMPORT = """
 import sys, time
 start = time.process_time()
-exec("import " + sys.argv[1])
+exec(sys.argv[1])
 print((time.process_time() - start) * 1e3)
 """
 
 
 def measure_imports(python: str, repeats: int) -> list[Record]:
-    """CPU milliseconds of an import, the modules in turn; a first import fills the caches."""
+    """CPU milliseconds of an import, the statements in turn; a first one fills the caches."""
     return [
-        {"module": module, "repeat": repeat, "cpu_ms": float(output)}
+        {"statement": statement, "repeat": repeat, "cpu_ms": float(output)}
         for repeat in range(-1, repeats)
-        for module in MODULES
-        for output in [run_python(python, "-c", IMPORT, module)]
+        for statement in STATEMENTS
+        for output in [run_python(python, "-c", IMPORT, statement)]
         if repeat >= 0
     ]

@@ -243,9 +243,14 @@ def _field_lines(
     else:
         null = f"  if v is None: {target} = {field.name}_default"
         names[f"{field.name}_default"] = field.default
-    if kind in _AS_THEY_ARE:
-        wrong = f"raise _wrong({where!r}, {_AS_THEY_ARE[kind]!r}, v)"
-        is_not = f"type(v) is not {cast('type[Any]', kind).__name__}"
+    members = _open_enum(kind)
+    on_the_wire = str if members else kind
+    if on_the_wire in _AS_THEY_ARE:
+        wrong = f"raise _wrong({where!r}, {_AS_THEY_ARE[on_the_wire]!r}, v)"
+        is_not = f"type(v) is not {cast('type[Any]', on_the_wire).__name__}"
+        if members:
+            names[hook] = members.get
+            return [read, null, f"  elif {is_not}: {wrong}", f"  else: {target} = {hook}(v, v)"]
         if field.default is None:
             return [read, f"  if {is_not} and v is not None: {wrong}", f"  {target} = v"]
         return [read, null, f"  elif {is_not}: {wrong}", f"  else: {target} = v"]
