@@ -86,7 +86,8 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # which would take any name for one of ours
+# A type checker would take any name for one of ours.
+if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
         """Import a name when it is asked for (PEP 562).
