@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 import httpx
 
 from .errors import ConfigurationError
-from .request import target_of
+from .messages import target_of
 
 if TYPE_CHECKING:
     import os

@@ -223,7 +223,11 @@ def _construction(cls: type[Any], names: dict[str, Any]) -> tuple[list[str], str
     }
     names["draft"] = type(cls.__name__, (cls,), open_to_writing)
     names["new"] = object.__new__
-    return ["  it = new(draft)"], "it.", ["  it.__class__ = cls", "  return it"]
+    begin = ["  it = new(draft)"]
+    if all(f.default is not attrs.NOTHING for f in fields):
+        names["nothing"] = cls()
+        begin = ["  if not data: return nothing", *begin]
+    return begin, "it.", ["  it.__class__ = cls", "  return it"]
 
 
 def _field_lines(

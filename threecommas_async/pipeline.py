@@ -28,7 +28,7 @@ from .errors import (
     api_status_error,
 )
 from .hooks import AttemptEnded, Blocked, Hook, emit
-from .request import Request
+from .messages import Request
 from .retry import Block, Fate, RetryPolicy, classify, next_delay, read_block
 
 if TYPE_CHECKING:

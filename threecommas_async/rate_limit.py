@@ -233,7 +233,7 @@ class SlidingWindowLimiter(_Cooldown):
         """Wait for a slot, see `RateLimiter.acquire`."""
         loop = self._running_loop()
         windows = self._windows(bucket)
-        if not len(self._line) and self._may_go(priority, windows, loop.time()):
+        if not self._line and self._may_go(priority, windows, loop.time()):
             return _take(windows)
         if deadline is not None:
             now = loop.time()
@@ -313,7 +313,7 @@ class SlidingWindowLimiter(_Cooldown):
 
     def _serve(self) -> None:
         """Give out what is free, closes first, and set the timer for those who still wait."""
-        if not len(self._line):
+        if not self._line:
             return
         now = self._running_loop().time()
         if now >= self._blocked_until:
@@ -346,7 +346,7 @@ class SlidingWindowLimiter(_Cooldown):
             self._timer.cancel()
             self._timer = None
         # With nothing held, every slot is on its way, and its release will serve.
-        if len(self._line) and math.isfinite(at):
+        if self._line and math.isfinite(at):
             self._timer = self._running_loop().call_at(at, self._wake)
 
     def _all_windows(self) -> _Windows:

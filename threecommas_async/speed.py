@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from .request import target_of
+from .messages import answer_of, target_of
 from .transport import environment_proxy
 
 if find_spec("aiohttp") is None:
@@ -87,11 +87,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             content = await answer.read()  # closes the connection where it fails
         except (aiohttp.ClientError, OSError) as error:
             raise _in_httpx_terms(error) from error
-        response = httpx.Response(
-            answer.status, headers=answer.raw_headers, stream=httpx.ByteStream(content)
-        )
-        response.read()
-        return response
+        return answer_of(answer.status, answer.raw_headers, content)
 
     def _open(self, url: httpx.URL) -> aiohttp.ClientSession:
         """Open the session, now that there is an event loop and an address."""

@@ -16,8 +16,8 @@ import httpx
 
 from .auth import SigningAuth
 from .config import is_loopback
+from .messages import answer_of, target_of
 from .network import AsyncioBackend
-from .request import target_of
 
 if TYPE_CHECKING:
     import ssl
@@ -76,13 +76,7 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
                 raise
             raise httpx_error(str(error)) from error
         self._idle.append(connection)
-        response = httpx.Response(
-            answer.status,
-            headers=answer.headers,
-            stream=httpx.ByteStream(body),
-        )
-        response.read()
-        return response
+        return answer_of(answer.status, answer.headers, body)
 
     async def _take(self) -> httpcore.AsyncHTTPConnection:
         while self._idle:

@@ -75,8 +75,9 @@ class Line(Generic[W, T]):
                     return place
         return None
 
-    def __len__(self) -> int:
-        return sum(map(len, self._places.values()))
+    def __bool__(self) -> bool:
+        """Tell whether anyone waits."""
+        return any(self._places.values())
 
 
 class Gate:

@@ -257,7 +257,7 @@ class RedisLimiter:
                 return  # redis-py writes by asyncio.wait_for: before 3.12 that may swallow a cancel
             if not (
                 self._bell.is_set()
-                or len(self._line)
+                or self._line
                 or self._books.untold
                 or self._books.live
                 or (self._lost and self._alone)
@@ -295,7 +295,7 @@ class RedisLimiter:
         now = asyncio.get_running_loop().time()
         self._look_out(reply, now)
         pause = min(max(0.0, self._books.renew_at - now), self._heartbeat)
-        return min(pause, reply.wait) if len(self._line) else pause
+        return min(pause, reply.wait) if self._line else pause
 
     # --- deadlines
 

@@ -1,5 +1,6 @@
-"""The request: a complete httpx request, whose URL is parsed late."""
+"""Requests and answers are complete ones of httpx, made with less work."""
 
+import gzip
 import pickle
 
 import httpx
@@ -7,7 +8,7 @@ import pytest
 
 from threecommas_async import ConfigurationError
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.request import Request, target_of
+from threecommas_async.messages import Request, answer_of, target_of
 
 ORIGIN = httpx.URL("https://api.3commas.io/")
 TARGET = "/public/api/v2/smart_trades?note=%C3%A4%20b"
@@ -57,3 +58,18 @@ def test_a_path_that_can_be_sent_as_written_makes_an_endpoint(path: str) -> None
 def test_a_path_that_cannot_is_refused_before_it_is_signed(path: str) -> None:
     with pytest.raises(ConfigurationError, match="escaped"):
         Endpoint("GET", path, str, Safety.SAFE)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+async def test_an_answer_is_what_httpx_would_have_made(packed: bool) -> None:  # noqa: FBT001
+    body = '{"name": "ä"}'.encode()
+    sent = gzip.compress(body) if packed else body
+    headers = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(sent))]
+    if packed:
+        headers.append((b"Content-Encoding", b"gzip"))
+    ours = answer_of(201, headers, sent)
+    theirs = httpx.Response(201, headers=headers, stream=httpx.ByteStream(sent))
+    theirs.read()
+    assert (ours.status_code, ours.headers) == (theirs.status_code, theirs.headers)
+    assert ours.content == ours.read() == await ours.aread() == theirs.content == body
+    assert (ours.text, ours.json()) == (theirs.text, {"name": "ä"})
