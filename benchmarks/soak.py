@@ -38,6 +38,7 @@ from threecommas_async import (
     SmartTrade,
 )
 from threecommas_async.sandbox import Faults, RateLimit, Sandbox
+from threecommas_async.speed import AiohttpTransport
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "soak.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -60,10 +61,13 @@ class Options:
     seed: int
     limit: int
     window: float
+    speed: bool
 
     @property
     def command(self) -> str:
-        words = [f"--{name} {value:g}" for name, value in attrs.asdict(self).items()]
+        numbers = {name: value for name, value in attrs.asdict(self).items() if name != "speed"}
+        words = [f"--{name} {value:g}" for name, value in numbers.items()]
+        words += ["--speed"] if self.speed else []
         return shlex.join(shlex.split(f"python -m benchmarks.soak {' '.join(words)}"))
 
 
@@ -307,6 +311,7 @@ async def soak(options: Options, server: Server) -> Soak:
         base_url=address.base_url,
         rate_limiter=limiter,
         timeout=TIMEOUT,
+        transport=AiohttpTransport() if options.speed else None,
     ) as client:
         run = Soak(options, server, client, await server.ask("books"))
         await run.run()
@@ -409,6 +414,7 @@ def arguments(given: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, default=200, help="requests in a window (200)")
     parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--speed", action="store_true", help="over the extra's connections")
     parser.add_argument(
         "--markdown", type=Path, nargs="?", const=PAGE, metavar="FILE", help="docs/soak.md"
     )

@@ -5,13 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_small_soak_closes_all_contradicts_nothing_and_writes_its_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("over", [[], ["--speed"]], ids=["own connections", "extra speed"])
+def test_a_small_soak_closes_all_contradicts_nothing_and_writes_its_tables(
+    over: list[str], tmp_path: Path
+) -> None:
     page = tmp_path / "soak.md"
     page.write_text((ROOT / "docs" / "soak.md").read_text(encoding="utf-8"), encoding="utf-8")
-    options = ["--trades", "40", "--faults", "0.3", "--markdown", str(page)]
+    options = ["--trades", "40", "--faults", "0.3", *over, "--markdown", str(page)]
     run = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "benchmarks.soak", *options],
         cwd=ROOT,
