@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 import httpx
 import looptime
 
-from threecommas_async import AsyncClient, RetryPolicy, SlidingWindowLimiter
+from threecommas_async import (
+    AsyncClient,
+    CloseReport,
+    CloseState,
+    RetryPolicy,
+    SlidingWindowLimiter,
+    SmartTrade,
+)
 from threecommas_async.rate_limit import RateLimiter
 
 T = TypeVar("T")
@@ -26,6 +33,7 @@ KEY = "test-key-0123456789"
 SECRET = "test-secret-abcdefghij"
 BASE_URL = "https://api.3commas.io/public/api"
 
+Report = CloseReport[SmartTrade]
 Fault = Callable[["Api", int], Awaitable[httpx.Response]]
 
 
@@ -247,3 +255,25 @@ def client_of(
         retry=retry or RetryPolicy(),
         **settings,
     )
+
+
+async def close_many(api: Api, ids: list[int] | range | None = None, **options: Any) -> Report:
+    async with client_of(api) as client:
+        return await client.smart_trades.close_many(
+            list(api.status) if ids is None else ids, **options
+        )
+
+
+def states(report: Report) -> dict[int, CloseState]:
+    return {outcome.trade_id: outcome.state for outcome in report}
+
+
+def holds_against(api: Api, report: Report) -> None:
+    """No outcome may contradict what the server really carried out."""
+    for outcome in report:
+        done = outcome.trade_id in api.accepted
+        if outcome.state in {CloseState.ACCEPTED, CloseState.CLOSED}:
+            assert done, outcome
+        if outcome.state in {CloseState.NOT_SENT, CloseState.REJECTED, CloseState.NOT_FOUND}:
+            assert not done, outcome
+    assert api.posted_after_acceptance == []

@@ -1,0 +1,148 @@
+"""Closing many: what concerns the key or the address stops all of them."""
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.support import (
+    Api,
+    answering,
+    close_many,
+    error,
+    garbage_after,
+    holds_against,
+    reset_before,
+    states,
+)
+from threecommas_async import (
+    AuthenticationError,
+    CloseState,
+    IPBannedError,
+    PermissionDeniedError,
+    PlanLimitError,
+    RateLimitError,
+    ThreeCommasError,
+)
+
+pytestmark = pytest.mark.looptime
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def unauthorized() -> httpx.Response:
+    return error(401, "signature_invalid", "Provided signature is invalid")
+
+
+def no_permission() -> httpx.Response:
+    return error(403, "Forbidden", "API key has no permission SMART_TRADES_WRITE")
+
+
+def plan() -> httpx.Response:
+    return httpx.Response(429, json={"error": "plan", "error_description": "Upgrade your plan"})
+
+
+def banned() -> httpx.Response:
+    return httpx.Response(418, headers={"Retry-After": "600"}, text="banned")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (unauthorized, AuthenticationError),
+        (no_permission, PermissionDeniedError),
+        (plan, PlanLimitError),
+        (banned, IPBannedError),
+    ],
+)
+async def test_what_concerns_the_key_or_the_address_stops_the_whole_batch(
+    answer: Callable[[], httpx.Response], reason: type[ThreeCommasError]
+) -> None:
+    ids = range(1, 101)
+    api = Api(ids, latency=1.0)
+    for trade_id in range(31, 101):
+        api.faults[trade_id] = [answering(answer)] * 9
+    report = await close_many(api)
+    assert report.counts[CloseState.ACCEPTED] == 30
+    assert report.counts[CloseState.NOT_SENT] == 70
+    assert len(api.requests) <= 60
+    assert all(isinstance(report[i].error, reason) for i in range(31, 101))
+    holds_against(api, report)
+
+
+async def test_a_plan_refusal_stops_a_batch_of_100_after_at_most_25_requests() -> None:
+    api = Api(range(1, 101), latency=0.05)
+    for trade_id in api.status:
+        api.faults[trade_id] = [answering(plan)]
+    report = await close_many(api)
+    assert len(api.requests) <= 25
+    assert report.counts[CloseState.NOT_SENT] == 100
+
+
+async def test_a_ban_says_until_when() -> None:
+    api = Api([1])
+    api.faults[1] = [answering(banned)]
+    ban = (await close_many(api))[1].error
+    assert isinstance(ban, IPBannedError)
+    assert ban.retry_at is not None
+    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(ban))
+
+
+async def test_what_is_in_question_when_the_batch_stops_is_unknown_and_not_read() -> None:
+    api = Api(range(1, 4), latency=1.0)
+    api.faults[1] = [answering(unauthorized)]
+    api.faults[2] = [garbage_after]
+    api.faults[3] = [reset_before]
+    report = await close_many(api)
+    assert states(report) == {
+        1: CloseState.NOT_SENT,
+        2: CloseState.UNKNOWN,
+        3: CloseState.UNKNOWN,
+    }
+    assert api.count("GET") == 0
+
+
+def forbidden() -> httpx.Response:
+    return error(403, "Forbidden", "")
+
+
+async def test_a_bare_403_for_one_trade_is_that_trades_affair() -> None:
+    api = Api(range(1, 51))
+    api.faults[20] = [answering(forbidden)]
+    report = await close_many(api)
+    assert report.leftovers == (20,)
+    assert report[20].state is CloseState.REJECTED
+
+
+async def test_a_bare_403_for_trade_after_trade_is_the_keys_affair() -> None:
+    api = Api(range(1, 201), latency=0.1)
+    for trade_id in api.status:
+        api.faults[trade_id] = [answering(forbidden)] * 9
+    report = await close_many(api)
+    assert len(api.requests) < 60
+    assert not report.ok
+    assert all(isinstance(outcome.error, PermissionDeniedError) for outcome in report)
+
+
+async def test_a_rate_429_makes_everyone_wait_and_then_go_on() -> None:
+    api = Api(range(1, 101), latency=0.1)
+    refusal = answering(lambda: httpx.Response(429, headers={"Retry-After": "45"}))
+    for trade_id in (41, 42, 43):
+        api.faults[trade_id] = [refusal]
+    report = await close_many(api)
+    assert report.ok
+    assert 45.0 <= now() < 47.0
+    quiet = [at for at, _, _ in api.requests if 0.7 < at < 45.0]
+    assert quiet == []
+
+
+async def test_429s_without_end_leave_the_trade_not_sent() -> None:
+    api = Api([1])
+    api.faults[1] = [answering(lambda: httpx.Response(429, headers={"Retry-After": "5"}))] * 9
+    report = await close_many(api)
+    assert report[1].state is CloseState.NOT_SENT
+    assert isinstance(report[1].error, RateLimitError)
