@@ -269,14 +269,17 @@ def _http_client(
             raise ConfigurationError(msg)
         return http_client
     headers = {"User-Agent": f"threecommas-async/{__version__}"}
-    if transport is not None:
-        return HTTPClient(transport, headers)
+    return HTTPClient(
+        _connections(url, max_connections) if transport is None else transport, headers
+    )
+
+
+def _connections(url: httpx.URL, max_connections: int) -> httpx.AsyncBaseTransport:
     # One TLS context for all connections: making one takes tens of milliseconds.
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
     if proxy := environment_proxy(url):
         limits = httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections
         )
-        transport = httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, limits=limits)
-        return HTTPClient(transport, headers)
-    return HTTPClient(ConnectionSlots(url, tls), headers)
+        return httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, limits=limits)
+    return ConnectionSlots(url, tls)

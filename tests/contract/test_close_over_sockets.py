@@ -5,7 +5,9 @@ import hashlib
 import hmac
 import json
 import random
+from collections.abc import Callable
 
+import httpx
 import pytest
 
 from tests.contract.wire import Connection, Received, WireServer, answer
@@ -18,8 +20,14 @@ from threecommas_async import (
     SlidingWindowLimiter,
 )
 from threecommas_async.rate_limit import RateLimiter
+from threecommas_async.speed import AiohttpTransport
 
 FAST = RetryPolicy(backoff=0.02, max_backoff=0.05)
+Connections = Callable[[], httpx.AsyncBaseTransport | None]
+over_both = pytest.mark.parametrize(
+    "connections",
+    [pytest.param(lambda: None, id="own"), pytest.param(AiohttpTransport, id="speed")],
+)
 PANIC = json.dumps(trade_json(0, "panic_sell_pending"))
 
 
@@ -40,6 +48,7 @@ def client_of(
     server: WireServer,
     limiter: RateLimiter | None = None,
     timeout: float = 30.0,
+    transport: httpx.AsyncBaseTransport | None = None,
     **settings: int,
 ) -> AsyncClient:
     return AsyncClient(
@@ -49,17 +58,24 @@ def client_of(
         rate_limiter=limiter,
         retry=FAST,
         timeout=timeout,
+        transport=transport,
         **settings,  # type: ignore[arg-type]
     )
 
 
-async def test_5000_gathered_closes_are_5000_posts_over_no_more_than_the_connections() -> None:
+@over_both
+async def test_5000_gathered_closes_are_5000_posts_over_no_more_than_the_connections(
+    connections: Connections,
+) -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         assert signed_right(request)
         return accepted(trade_id_of(request))
 
     ids = range(1, 5001)
-    async with WireServer(handler) as server, client_of(server, max_connections=20) as client:
+    async with (
+        WireServer(handler) as server,
+        client_of(server, max_connections=20, transport=connections()) as client,
+    ):
         trades = await asyncio.gather(*(client.smart_trades.close_by_market(i) for i in ids))
     assert [trade.id for trade in trades] == list(ids)
     assert sorted(trade_id_of(request) for request in server.received) == list(ids)
@@ -180,14 +196,20 @@ async def test_nobody_listening_is_not_sent() -> None:
     await client.aclose()
 
 
-async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection() -> None:
+@over_both
+async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection(
+    connections: Connections,
+) -> None:
     chooser = random.Random(3)
 
     async def handler(request: Received, _: Connection) -> bytes:
         await asyncio.sleep(chooser.uniform(0, 0.01))
         return accepted(trade_id_of(request))
 
-    async with WireServer(handler) as server, client_of(server, max_connections=4) as client:
+    async with (
+        WireServer(handler) as server,
+        client_of(server, max_connections=4, transport=connections()) as client,
+    ):
 
         async def cancelled_soon(trade_id: int) -> None:
             task = asyncio.create_task(client.smart_trades.close_by_market(trade_id))

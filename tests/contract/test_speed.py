@@ -5,7 +5,6 @@ import gzip
 import importlib
 import importlib.util
 import json
-import random
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -85,28 +84,6 @@ async def test_a_body_and_a_query_arrive_as_they_were_signed() -> None:
         str(len(body.body)),
     )
     assert body.body.decode() == '{"note":"ä"}'
-
-
-async def test_300_gathered_closes_share_20_connections() -> None:
-    async def handler(request: Received, _: Connection) -> bytes:
-        number = int(request.target.split("/")[-2])
-        return answer(201, json.dumps(trade_json(number, "panic_sell_pending")).encode())
-
-    async with WireServer(handler) as server:
-        unpaced = AsyncClient(
-            KEY,
-            secret=SECRET,
-            base_url=server.base_url,
-            rate_limiter=None,
-            transport=AiohttpTransport(),
-        )
-        async with unpaced:
-            trades = await asyncio.gather(
-                *(unpaced.smart_trades.close_by_market(i) for i in range(1, 301))
-            )
-        assert [trade.id for trade in trades] == list(range(1, 301))
-        assert len(server.received) == 300
-        assert server.peak_connections <= 20
 
 
 @pytest.mark.parametrize("endpoint", [GET, CANCEL], ids=["a read", "a cancel"])
@@ -207,39 +184,6 @@ async def test_a_body_is_given_up_after_all_its_timeouts() -> None:
         note = Endpoint("POST", "/ver1/notes", dict[str, object], Safety.UNSAFE)
         with pytest.raises(OutcomeUnknownError, match="ReadTimeout"):
             await client.request(note, json={"note": "x"})
-
-
-async def test_cancelling_at_any_moment_leaks_no_connection() -> None:
-    chooser = random.Random(5)
-
-    async def handler(request: Received, _: Connection) -> bytes:
-        await asyncio.sleep(chooser.uniform(0, 0.01))
-        number = int(request.target.split("/")[-2])
-        return answer(201, json.dumps(trade_json(number, "panic_sell_pending")).encode())
-
-    async with WireServer(handler) as server:
-        client = AsyncClient(
-            KEY,
-            secret=SECRET,
-            base_url=server.base_url,
-            rate_limiter=None,
-            max_connections=4,
-            transport=AiohttpTransport(),
-        )
-
-        async def cancelled_soon(trade_id: int) -> None:
-            task = asyncio.create_task(client.smart_trades.close_by_market(trade_id))
-            await asyncio.sleep(chooser.uniform(0, 0.03))
-            task.cancel()
-            await asyncio.wait({task})
-
-        async with client:
-            await asyncio.gather(*map(cancelled_soon, range(1, 301)))
-            trades = await asyncio.gather(
-                *(client.smart_trades.close_by_market(i) for i in range(301, 351))
-            )
-            assert len(trades) == 50
-            assert server.peak_connections <= 8  # a dropped connection and its heir may overlap
 
 
 @pytest.fixture
