@@ -54,6 +54,7 @@ def trade_json(trade_id: int, status: str, **data: object) -> dict[str, Any]:
     trade["status"] = {"type": status, "basic_type": status, "title": status.title()}
     trade["data"]["panic_sell_available"] = status in {"waiting_targets", "pending_reduce_funds"}
     trade["data"]["cancel_available"] = status in {"waiting_targets", "waiting_position"}
+    trade["is_position_not_filled"] = status in {"created", "waiting_position"}
     trade["data"].update(data)
     return trade
 

@@ -6,33 +6,28 @@ Whatever happens to its siblings, to the server, to the deadline, or to the task
 from __future__ import annotations
 
 import asyncio
-import logging
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import evolve
 
 from .call import Trace
-from .closing import Target, close_one, interrupted, keep_doubts, may_be_the_key, stops_everything
-from .confirming import settled_by_reading, watch
-from .errors import (
-    RequestNotSentError,
-    ThreeCommasError,
-)
+from .closing import Target, close_one, interrupted, may_be_the_key, stops_everything
+from .confirming import Watched, watch
+from .errors import RequestNotSentError, ThreeCommasError
 from .lifecycle import Phase
+from .logs import log
 from .outcomes import CloseOutcome, CloseReport
 from .reading import SharedReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
     from .retry import RetryPolicy
 
-__all__ = ["CloseBatch"]
+__all__ = ["CloseBatch", "OutcomeIterator"]
 
 T = TypeVar("T")
-
-_log = logging.getLogger("threecommas_async")
 
 # What is in flight at the deadline gets so many seconds to be answered: an answer beats "unknown".
 _GRACE = 0.75
@@ -47,7 +42,7 @@ class CloseBatch(Generic[T]):
 
     * ``report = await batch`` ends with the whole report.
     * ``async for outcome in batch`` gives each outcome as it becomes known; leaving the loop early
-      stops the batch.
+      stops the batch in that moment.
     * ``asyncio.ensure_future(batch)`` makes a task of it (`create_task` takes coroutines only).
     * ``batch.report`` is the truth so far, at any moment, also after a cancellation: what was in
       flight is UNKNOWN, what had not begun is NOT_SENT.
@@ -61,6 +56,7 @@ class CloseBatch(Generic[T]):
         policy: RetryPolicy,
         confirm: bool = False,
         deadline: float | None = None,
+        listed: bool = False,
         on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
     ) -> None:
         self._target = target
@@ -68,13 +64,14 @@ class CloseBatch(Generic[T]):
         self._policy = policy
         self._confirm = confirm
         self._deadline = deadline
+        self._listed = listed
         self._on_outcome = on_outcome
         self._reader = SharedReader(target)
         self._runner: asyncio.Task[None] | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._known: dict[int, CloseOutcome[T]] = {}
-        self._unconfirmed: dict[int, CloseOutcome[T]] = {}
+        self._unconfirmed: dict[int, Watched[T]] = {}
         self._in_order: list[CloseOutcome[T]] = []
         self._news = asyncio.Event()
         self._stopped_by: ThreeCommasError | None = None
@@ -87,27 +84,19 @@ class CloseBatch(Generic[T]):
     def __await__(self) -> Generator[Any, None, CloseReport[T]]:
         return self._finish().__await__()
 
-    async def __aiter__(self) -> AsyncGenerator[CloseOutcome[T], None]:
+    def __aiter__(self) -> OutcomeIterator[T]:
         """Yield each outcome as it becomes known."""
-        runner, given = self._start(), 0
-        try:
-            while True:
-                while given < len(self._in_order):
-                    yield self._in_order[given]
-                    given += 1
-                if runner.done():
-                    break
-                self._news.clear()
-                await self._news.wait()
-        finally:
-            runner.cancel()
-            await asyncio.wait({runner})
-        _raise_defect(runner)
+        return OutcomeIterator(self._outcome_number, self._halt)
 
     @property
     def report(self) -> CloseReport[T]:
         """The truth so far: one outcome for every id."""
         return CloseReport(tuple(self._outcome_now(entity_id) for entity_id in self._traces))
+
+    def leave_in_question(self, entity_ids: Sequence[int]) -> None:
+        """Read these before anything else: a request for all of them has just left."""
+        for entity_id in entity_ids:
+            self._traces[entity_id].unknown = True
 
     def __del__(self) -> None:
         if self._runner is None and self._traces:
@@ -119,11 +108,27 @@ class CloseBatch(Generic[T]):
         try:
             await asyncio.wait({runner})
         except asyncio.CancelledError:
-            runner.cancel()
+            self._halt()
             await asyncio.wait({runner})
             raise
         _raise_defect(runner)
         return self.report
+
+    async def _outcome_number(self, number: int) -> CloseOutcome[T] | None:
+        """Wait for the outcome that becomes known as this one, from 0; None when all are known."""
+        runner = self._start()
+        while number >= len(self._in_order):
+            if runner.done():
+                _raise_defect(runner)
+                return None
+            self._news.clear()
+            try:
+                await self._news.wait()
+            except asyncio.CancelledError:
+                self._halt()
+                await asyncio.wait({runner})
+                raise
+        return self._in_order[number]
 
     def _start(self) -> asyncio.Task[None]:
         if self._runner is None:
@@ -131,7 +136,15 @@ class CloseBatch(Generic[T]):
             self._runner.add_done_callback(lambda _: self._news.set())
         return self._runner
 
+    def _halt(self) -> None:
+        """Send nothing more and wait for nothing: from this moment on the report stands."""
+        if self._runner is None or self._runner.get_loop().is_closed():
+            return
+        for task in (*self._tasks.values(), self._runner):
+            task.cancel()
+
     async def _run(self) -> None:
+        await asyncio.sleep(0)  # also where tasks begin before they are made (eager tasks)
         self._began = asyncio.get_running_loop().time()
         timers = self._set_deadline()
         try:
@@ -159,12 +172,18 @@ class CloseBatch(Generic[T]):
         return loop.call_at(at, self._stop, late), loop.call_at(at + _GRACE, self._cut)
 
     async def _close_all(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(self._reader.work())
-            self._tasks = {i: group.create_task(self._close(i)) for i in self._traces}
+        create_task = asyncio.get_running_loop().create_task
+        try:
+            for entity_id in self._traces:
+                if self._stopped_by is None:  # tasks that begin at once may stop the rest
+                    self._tasks[entity_id] = create_task(self._close(entity_id))
             if self._tasks:
                 await asyncio.wait(self._tasks.values())
-            reading.cancel()
+        finally:
+            self._cut()
+            await self._reader.aclose()
+            if self._tasks:
+                await asyncio.wait(self._tasks.values())
 
     async def _close(self, entity_id: int) -> None:
         trace = self._traces[entity_id]
@@ -175,14 +194,16 @@ class CloseBatch(Generic[T]):
                 policy=self._policy,
                 read=self._read,
                 trace=trace,
+                listed=self._listed,
                 on_error=self._consider,
             )
-        except Exception:  # noqa: BLE001 - one close must not take its siblings with it
-            _log.exception("closing trade %d failed in an unforeseen way", entity_id)
-            outcome = interrupted(self._target, entity_id, trace, None, 0.0)
+        except Exception as defect:  # noqa: BLE001 - one close must not take its siblings with it
+            log.exception("closing trade %d failed in an unforeseen way", entity_id)
+            reason = RequestNotSentError(f"trade {entity_id}: not sent, {defect!r}")
+            outcome = interrupted(self._target, entity_id, trace, reason, 0.0)
         outcome = evolve(outcome, elapsed=self._elapsed())
         if self._confirm and outcome.ok and not self._is_over(outcome.trade):
-            self._unconfirmed[entity_id] = outcome
+            self._unconfirmed[entity_id] = Watched(self._target, outcome)
         else:
             self._record(outcome)
         if outcome.ok:
@@ -222,23 +243,14 @@ class CloseBatch(Generic[T]):
             task.cancel()
 
     async def _confirm_all(self) -> None:
-        times_open: dict[int, int] = {}
-
         def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
-            if isinstance(result, ThreeCommasError):
-                if stops_everything(result):
-                    self._stop(result)
-            elif self._target.is_closable(result):
-                times_open[entity_id] = times_open.get(entity_id, 0) + 1
-            else:
-                times_open.pop(entity_id, None)
-            outcome = settled_by_reading(
-                self._target, self._unconfirmed[entity_id], result, times_open.get(entity_id, 0)
-            )
-            if outcome is None:
-                return False
-            self._record(evolve(outcome, elapsed=self._elapsed()))
-            return True
+            if isinstance(result, ThreeCommasError) and stops_everything(result):
+                self._stop(result)
+            watched = self._unconfirmed[entity_id]
+            watched.see(result)
+            if watched.settled:
+                self._record(evolve(watched.outcome, elapsed=self._elapsed()))
+            return watched.settled
 
         self._watcher = asyncio.ensure_future(watch(self._target, self._unconfirmed, seen))
         try:
@@ -249,7 +261,6 @@ class CloseBatch(Generic[T]):
         _raise_defect(self._watcher)
 
     def _record(self, outcome: CloseOutcome[T]) -> None:
-        keep_doubts(self._target, outcome)
         self._known[outcome.trade_id] = outcome
         self._in_order.append(outcome)
         self._news.set()
@@ -257,14 +268,15 @@ class CloseBatch(Generic[T]):
             return
         try:
             self._on_outcome(outcome)
-        except Exception:  # noqa: BLE001 - the other trades have to be closed all the same
-            _log.exception("on_outcome failed for trade %d", outcome.trade_id)
+        except (Exception, asyncio.CancelledError):  # the others have to be closed all the same
+            log.exception("on_outcome failed for trade %d", outcome.trade_id)
 
     def _outcome_now(self, entity_id: int) -> CloseOutcome[T]:
         """Return the outcome, as it stands for one that is not over."""
-        known = self._known.get(entity_id) or self._unconfirmed.get(entity_id)
-        if known is not None:
+        if known := self._known.get(entity_id):
             return known
+        if watched := self._unconfirmed.get(entity_id):
+            return watched.outcome
         return interrupted(
             self._target,
             entity_id,
@@ -275,6 +287,37 @@ class CloseBatch(Generic[T]):
 
     def _elapsed(self) -> float:
         return 0.0 if self._runner is None else self._runner.get_loop().time() - self._began
+
+
+class OutcomeIterator(Generic[T]):
+    """Gives the outcomes of a batch as they become known; whoever lets go of it stops the batch."""
+
+    def __init__(
+        self,
+        outcome_number: Callable[[int], Awaitable[CloseOutcome[T] | None]],
+        leave: Callable[[], None],
+    ) -> None:
+        self._outcome_number = outcome_number
+        self._leave = leave
+        self._given = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> CloseOutcome[T]:
+        outcome = await self._outcome_number(self._given)
+        if outcome is None:
+            raise StopAsyncIteration
+        self._given += 1
+        return outcome
+
+    async def aclose(self) -> None:
+        """Stop the batch, as leaving the loop does."""
+        self._leave()
+
+    def __del__(self) -> None:
+        # `break` lets go of the iterator: whatever has not left by then must not leave any more.
+        self._leave()
 
 
 def _raise_defect(task: asyncio.Task[None]) -> None:

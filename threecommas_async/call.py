@@ -11,13 +11,15 @@ from urllib.parse import quote, urlencode
 from attrs import field, frozen
 
 from .converter import to_json
+from .endpoint import Safety
 from .errors import InvalidRequestError
 from .options import CallOptions, check_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from .endpoint import Endpoint
+    from .endpoint import Endpoint, Priority
+    from .errors import ThreeCommasError
 
 __all__ = ["Call", "QueryValue", "Response", "Trace", "prepare"]
 
@@ -51,7 +53,7 @@ class Response(Generic[T]):
 class Trace:
     """What has happened to one call so far; readable also after its task was cancelled."""
 
-    __slots__ = ("attempts", "final", "in_flight", "unknown")
+    __slots__ = ("attempts", "final", "in_flight", "last_error", "note", "settle", "unknown")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -62,6 +64,30 @@ class Trace:
         """The fate of some attempt is not known."""
         self.final = False
         """Set from outside: make no attempt after the one under way."""
+        self.last_error: ThreeCommasError | None = None
+        """What the last attempt that failed ended in."""
+        self.note: Callable[[], object] = _nothing
+        """Called before an attempt leaves; nothing is sent if it raises."""
+        self.settle: Callable[[], object] = _nothing
+        """Called when it is known that no attempt so far was carried out."""
+
+    def leave(self) -> None:
+        """Take down that an attempt is handed to the network now."""
+        self.note()
+        self.attempts += 1
+        self.in_flight = True
+
+    def fail(self, error: ThreeCommasError) -> None:
+        """Take down what the attempt under way has ended in."""
+        self.in_flight = False
+        self.last_error = error
+        self.unknown |= error.may_have_taken_effect
+        if not self.unknown:
+            self.settle()
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @frozen
@@ -76,6 +102,16 @@ class Call(Generic[T]):
     timeout: float | None
     """Seconds for each phase; None for the client's own."""
     extra_headers: Mapping[str, str] = field(repr=False)
+    priority: Priority
+    entity_id: int | None
+    """The entity that the answer has to be about; None where any will do."""
+    slot_within: float | None
+    """Seconds within which a slot is needed; None for as long as it takes."""
+
+    @property
+    def unsafe(self) -> bool:
+        """Whether the call changes something."""
+        return self.endpoint.safety is Safety.UNSAFE
 
 
 def prepare(  # noqa: PLR0913 - the parts of a request
@@ -86,6 +122,9 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     query: Mapping[str, QueryValue],
     json: object,
     options: CallOptions,
+    priority: Priority | None = None,
+    entity_id: int | None = None,
+    slot_within: float | None = None,
 ) -> Call[T]:
     """Check the parts of a request and encode them, once for all its attempts.
 
@@ -111,6 +150,9 @@ def prepare(  # noqa: PLR0913 - the parts of a request
         body=None if json is None else _json_bytes(json),
         timeout=options.get("timeout"),
         extra_headers=options.get("extra_headers", {}),
+        priority=endpoint.priority if priority is None else priority,
+        entity_id=entity_id,
+        slot_within=slot_within,
     )
 
 

@@ -129,6 +129,8 @@ class AsyncClient:
             gate=Gate(max_connections),
             retry=retry,
             timeout=_timeout(timeout),
+            attempt_timeout=None,
+            max_response_bytes=16*1024*1024,
             headers=headers,
             hooks=hooks,
         )
@@ -205,7 +207,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections of this client; a borrowed `http_client` stays open."""
-        self._pipeline.closed = True
+        await self._pipeline.aclose()
         self._auth.close()
         if self._owned:
             await self._http.aclose()

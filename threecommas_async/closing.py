@@ -9,9 +9,10 @@ Nothing in here knows smart trades: what closing needs to know of an entity is a
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Never, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from .errors import (
     APIStatusError,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from .call import Trace
-    from .doubts import Doubts
+    from .endpoint import Priority
+    from .registry import CloseRegistry
     from .retry import RetryPolicy
 
 __all__ = [
@@ -42,7 +44,7 @@ __all__ = [
     "close_one",
     "error_of",
     "interrupted",
-    "keep_doubts",
+    "is_missing",
     "may_be_the_key",
     "stops_everything",
 ]
@@ -53,18 +55,20 @@ T = TypeVar("T")
 class Target(Protocol[T]):
     """What closing needs to know of a kind of entity."""
 
-    doubts: Doubts
+    registry: CloseRegistry[T]
     """What the closes of these entities know of each other."""
 
     async def close(self, entity_id: int, trace: Trace) -> T:
         """POST the close and return the entity as answered."""
         ...
 
-    async def read(self, entity_id: int) -> T:
+    async def read(self, entity_id: int, priority: Priority) -> T:
         """Read one entity."""
         ...
 
-    def listings(self) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
+    def listings(
+        self, priority: Priority, trace: Trace
+    ) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
         """Return the listings to look through for many entities, the most promising first."""
         ...
 
@@ -113,6 +117,7 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
     policy: RetryPolicy,
     read: Callable[[int], Awaitable[T]],
     trace: Trace,
+    listed: bool = False,
     on_error: Callable[[ThreeCommasError], None] = lambda _: None,
 ) -> CloseOutcome[T]:
     """Close one entity and return what became of it; API errors become part of the outcome.
@@ -123,23 +128,26 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
         policy: how often an ambiguous close may be made again, and the pauses.
         read: reads the entity when it is in question.
         trace: what has happened so far, for whoever cancels this.
+        listed: a listing has just shown the entity, so that one "not found" is not believed.
         on_error: called with what a close ended in, before anything is done about it.
     """
-    began = asyncio.get_running_loop().time()
-    read_first = await target.doubts.take_turn(entity_id)
+    clock = asyncio.get_running_loop().time
+    began, registry = clock(), target.registry
+    turn = await registry.take_turn(entity_id)
+    if isinstance(turn, CloseOutcome):
+        return evolve(turn, attempts=0, elapsed=clock() - began)
+    outcome: CloseOutcome[T] | None = None
     try:
-        close = _Close(target, entity_id, policy, read, trace, on_error)
-        verdict = await close.settle(read_first=read_first)
+        trace.note = partial(registry.note, entity_id)
+        trace.settle = partial(registry.settle, entity_id)
+        close = _Close(target, entity_id, policy, read, trace, listed, on_error)
+        verdict = await close.settle()
+        outcome = CloseOutcome(
+            entity_id, verdict.state, verdict.entity, verdict.error, trace.attempts
+        )
     finally:
-        target.doubts.end_turn(entity_id)
-    return CloseOutcome(
-        trade_id=entity_id,
-        state=verdict.state,
-        trade=verdict.entity,
-        error=verdict.error,
-        attempts=trace.attempts,
-        elapsed=asyncio.get_running_loop().time() - began,
-    )
+        registry.end_turn(turn, outcome)
+    return evolve(outcome, elapsed=clock() - began)
 
 
 @frozen
@@ -158,16 +166,15 @@ class _Close(Generic[T]):
     policy: RetryPolicy
     read: Callable[[int], Awaitable[T]]
     trace: Trace
+    listed: bool
     on_error: Callable[[ThreeCommasError], None]
 
-    async def settle(self, *, read_first: bool) -> _Verdict[T]:
+    async def settle(self) -> _Verdict[T]:
         """POST, and after anything ambiguous read before anything else."""
         posts = 0
-        if read_first:
-            self.trace.unknown = True
-            verdict = await self._look(_earlier_close(self.entity_id))
-            if not verdict.again:
-                return verdict
+        earlier = await self._after_an_earlier_close()
+        if earlier is not None and not earlier.again:
+            return earlier
         while True:
             posts += 1
             try:
@@ -176,17 +183,35 @@ class _Close(Generic[T]):
                 error = caught
                 self.on_error(error)
             else:
-                return self._by_status(entity, CloseState.ACCEPTED, CloseState.CLOSED)
+                if not self.trace.attempts:  # it was over before anything had to be sent
+                    return self._by_status(entity, CloseState.ALREADY_CLOSED)
+                return self._by_status(entity, CloseState.ACCEPTED)
             verdict = self._without_reading(error) or await self._look(error)
             if not verdict.again or posts >= self.policy.attempts:
                 return verdict
+
+    async def _after_an_earlier_close(self) -> _Verdict[T] | None:
+        """Read first where an earlier close of this entity may be under way; None where not."""
+        registry = self.target.registry
+        if self.trace.unknown or self.entity_id in registry:
+            self.trace.unknown = True
+            return await self._look(_earlier_close(self.entity_id))
+        if not registry.accepted_lately(self.entity_id):
+            return None
+        try:
+            entity = await self.read(self.entity_id)
+        except ThreeCommasError:
+            accepted = registry.as_accepted(self.entity_id)
+            return _Verdict(CloseState.ALREADY_CLOSED, accepted, None)
+        # One that shows open so soon is a read that lags behind.
+        return self._by_status(entity, CloseState.ALREADY_CLOSED)
 
     def _without_reading(self, error: ThreeCommasError) -> _Verdict[T] | None:
         """Return what an error settles by itself; None when a read has to tell."""
         if isinstance(error, (RequestNotSentError, RateLimitError)) or stops_everything(error):
             state = CloseState.UNKNOWN if self.trace.unknown else CloseState.NOT_SENT
             return _Verdict(state, None, error)
-        if isinstance(error, NotFoundError) and not self.trace.unknown:
+        if is_missing(error) and not (self.trace.unknown or self.listed):
             return _Verdict(CloseState.NOT_FOUND, None, error)
         return None
 
@@ -194,27 +219,32 @@ class _Close(Generic[T]):
         """Read the entity after an error until it tells what the error left open.
 
         An entity that is neither closing nor closable right after an ambiguous close may still be
-        on its way, so it is looked at again a few times.
+        on its way, so it is looked at again a few times. So is one that the API does not find,
+        though a close or a listing has found it.
         """
         refused = isinstance(error, APIStatusError) and not error.may_have_taken_effect
-        if refused and not self.trace.unknown:
-            closing = closed = CloseState.ALREADY_CLOSED
-        else:
-            closing, closed = CloseState.ACCEPTED, CloseState.CLOSED
+        missing = int(is_missing(error))
         entity: T | None = None
         for looks in range(1, self.policy.attempts + 1):
-            if not refused:
+            if not refused or looks > 1:
                 await asyncio.sleep(self.policy.pause(looks))
             try:
                 entity = await self.read(self.entity_id)
-            except NotFoundError as missing:
-                return _Verdict(CloseState.NOT_FOUND, None, missing)
             except ThreeCommasError as unreadable:
+                if is_missing(unreadable):
+                    missing += 1
+                    if missing > 1:
+                        return _Verdict(CloseState.NOT_FOUND, None, unreadable)
+                    continue
                 error.add_note(f"reading it to find out failed: {unreadable}")
                 state = CloseState.UNKNOWN if self.trace.unknown else CloseState.REJECTED
                 return _Verdict(state, entity, error)
+            missing = 0
             if self.target.phase(entity) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
-                return self._by_status(entity, closing, closed)
+                by_another = refused and not self.trace.unknown
+                return self._by_status(
+                    entity, CloseState.ALREADY_CLOSED if by_another else CloseState.ACCEPTED
+                )
             if refused:
                 # With an earlier close in doubt it may still come to be carried out.
                 in_doubt = self.trace.unknown
@@ -224,27 +254,26 @@ class _Close(Generic[T]):
                 return _Verdict(CloseState.UNKNOWN, entity, error, again=True)
         return _Verdict(CloseState.UNKNOWN, entity, error)
 
-    def _by_status(self, entity: T, closing: CloseState, closed: CloseState) -> _Verdict[T]:
-        """Return the state that the entity's own status tells."""
+    def _by_status(self, entity: T, state: CloseState) -> _Verdict[T]:
+        """Return what the entity's own status tells; `state` where it is not over yet."""
         phase = self.target.phase(entity)
         if phase is Phase.FAILED:
             error = CloseFailedError(self.entity_id, self.target.failure(entity))
             return _Verdict(CloseState.FAILED, entity, error)
-        return _Verdict(closed if phase is Phase.CLOSED else closing, entity, None)
+        if phase is Phase.CLOSED and state is CloseState.ACCEPTED:
+            state = CloseState.CLOSED
+        return _Verdict(state, entity, None)
+
+
+def is_missing(error: ThreeCommasError) -> bool:
+    """Tell whether the API itself says that there is no such entity, not something in between."""
+    return isinstance(error, NotFoundError) and error.from_api
 
 
 def _earlier_close(entity_id: int) -> ThreeCommasError:
     return OutcomeUnknownError(
         f"trade {entity_id}: what became of an earlier close is not known, and no read could tell"
     )
-
-
-def keep_doubts(target: Target[T], outcome: CloseOutcome[T]) -> None:
-    """Remember an id that is left UNKNOWN, forget one of which more is known."""
-    if outcome.state is CloseState.UNKNOWN:
-        target.doubts.add(outcome.trade_id)
-    else:
-        target.doubts.discard(outcome.trade_id)
 
 
 def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
@@ -271,7 +300,7 @@ def interrupted(
 
     `reason` is why, None for a cancellation.
     """
-    if trace.in_flight or trace.unknown or entity_id in target.doubts:
+    if trace.in_flight or trace.unknown or entity_id in target.registry:
         state = CloseState.UNKNOWN
         error: ThreeCommasError = OutcomeUnknownError(
             f"trade {entity_id}: the close had left and was not answered; "
@@ -282,4 +311,7 @@ def interrupted(
         error = reason or RequestNotSentError(
             f"trade {entity_id}: not sent; nothing has happened, safe to close again"
         )
+        if trace.last_error is not None and isinstance(error, RequestNotSentError):
+            error = RequestNotSentError(f"{error}. The last attempt: {trace.last_error}")
+            error.__cause__ = trace.last_error
     return CloseOutcome(entity_id, state, None, error, trace.attempts, elapsed)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+import math
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import evolve
 
-from .closing import stops_everything
+from .closing import is_missing, stops_everything
+from .endpoint import Priority
 from .errors import (
     CloseFailedError,
-    NotFoundError,
     OutcomeUnknownError,
     RequestNotSentError,
     ThreeCommasError,
@@ -18,20 +19,24 @@ from .errors import (
 from .lifecycle import Phase
 from .outcomes import CloseOutcome, CloseState
 from .reading import read_many
+from .registry import READS_MAY_LAG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from .closing import Target
 
-__all__ = ["settled_by_reading", "wait_closed", "watch"]
+__all__ = ["Watched", "wait_closed", "watch"]
 
 T = TypeVar("T")
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
-# A close that was accepted and then shows open so many times in a row did not happen after all.
+# A close that was accepted and then shows open so many times in a row, and longer than reads may
+# lag behind, did not happen after all.
 _OPEN_AGAIN = 3
+# The API answers "not found" for what it has answered before: believed when it comes again.
+_MISSING_AGAIN = 2
 
 
 async def watch(
@@ -51,47 +56,63 @@ async def watch(
             minute.
     """
     pending = set(ids)
+
+    def found(entity_id: int, result: T | ThreeCommasError) -> None:
+        if seen(entity_id, result):
+            pending.discard(entity_id)
+
     while pending:
         await asyncio.sleep(pause)
-        found = await read_many(target, pending)
-        pending = {entity_id for entity_id in pending if not seen(entity_id, found[entity_id])}
+        await read_many(target, set(pending), found, Priority.NORMAL)
         pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
 
 
-def settled_by_reading(
-    target: Target[T], before: CloseOutcome[T], result: T | ThreeCommasError, times_open: int
-) -> CloseOutcome[T] | None:
-    """Return the outcome that a read settles for an accepted close, None while it is under way.
+class Watched(Generic[T]):
+    """What reads have shown of one entity, and what they make of its outcome.
 
     Only the entity's own status counts.
 
     Args:
         target: the kind of entity.
-        before: the outcome so far.
-        result: what the read gave.
-        times_open: how often in a row it has been seen open, this time included.
+        outcome: the outcome so far.
+        accepted: a close of it has just been accepted, so that it should not stay open.
     """
-    entity_id = before.trade_id
-    if isinstance(result, NotFoundError):
-        return _changed(before, CloseState.NOT_FOUND, before.trade, result)
-    if isinstance(result, ThreeCommasError):
-        return None
-    phase = target.phase(result)
-    if phase is Phase.CLOSED:
-        return _changed(before, CloseState.CLOSED, result, None)
-    if phase is Phase.FAILED:
-        error = CloseFailedError(entity_id, target.failure(result))
-        return _changed(before, CloseState.FAILED, result, error)
-    if times_open >= _OPEN_AGAIN:
-        text = f"trade {entity_id}: the close was accepted, yet the trade stays open; look at it"
-        return _changed(before, CloseState.UNKNOWN, result, OutcomeUnknownError(text))
-    return None
 
+    def __init__(
+        self, target: Target[T], outcome: CloseOutcome[T], *, accepted: bool = True
+    ) -> None:
+        self.outcome = outcome
+        """The outcome as it stands."""
+        self.settled = False
+        """The outcome will not change any more."""
+        self._target = target
+        self._open = self._missing = 0
+        now = asyncio.get_running_loop().time()
+        self._late_at = now + READS_MAY_LAG if accepted else math.inf
 
-def _changed(
-    before: CloseOutcome[T], state: CloseState, trade: T | None, error: ThreeCommasError | None
-) -> CloseOutcome[T]:
-    return evolve(before, state=state, trade=trade, error=error)
+    def see(self, result: T | ThreeCommasError) -> None:
+        """Take in what a read gave: the entity, or the error that kept it from being read."""
+        if isinstance(result, ThreeCommasError):
+            self._missing = self._missing + 1 if is_missing(result) else 0
+            if self._missing >= _MISSING_AGAIN:
+                self._settle(CloseState.NOT_FOUND, self.outcome.trade, result)
+            return
+        self._missing = 0
+        self._open = self._open + 1 if self._target.is_closable(result) else 0
+        entity_id, phase = self.outcome.trade_id, self._target.phase(result)
+        if phase is Phase.CLOSED:
+            self._settle(CloseState.CLOSED, result, None)
+        elif phase is Phase.FAILED:
+            error: ThreeCommasError = CloseFailedError(entity_id, self._target.failure(result))
+            self._settle(CloseState.FAILED, result, error)
+        elif self._open >= _OPEN_AGAIN and asyncio.get_running_loop().time() >= self._late_at:
+            text = f"trade {entity_id}: the close was accepted, yet the trade stays open; look at it"
+            self._target.registry.reopen(entity_id)
+            self._settle(CloseState.UNKNOWN, result, OutcomeUnknownError(text))
+
+    def _settle(self, state: CloseState, trade: T | None, error: ThreeCommasError | None) -> None:
+        self.outcome = evolve(self.outcome, state=state, trade=trade, error=error)
+        self.settled = True
 
 
 async def wait_closed(
@@ -100,34 +121,37 @@ async def wait_closed(
     """Read until each entity is closed or failed, or the time is up; close nothing."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    outcomes = {entity_id: _unread(entity_id) for entity_id in ids}
+    watched = {i: Watched(target, _unread(target, i), accepted=False) for i in ids}
 
     def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
-        if isinstance(result, ThreeCommasError):
-            outcome = evolve(outcomes[entity_id], error=result)
-        else:
-            outcome = _standing(target, entity_id, result)
-        settled = settled_by_reading(target, outcome, result, 0)
-        outcomes[entity_id] = evolve(settled or outcome, elapsed=loop.time() - began)
-        return settled is not None or stops_everything(outcome.error)
+        one = watched[entity_id]
+        one.see(result)
+        if not one.settled:
+            one.outcome = _standing(target, one.outcome, result)
+        one.outcome = evolve(one.outcome, elapsed=loop.time() - began)
+        return one.settled or stops_everything(one.outcome.error)
 
     try:
         async with asyncio.timeout(timeout):
             await watch(target, ids, seen, pause=0.0)
     except TimeoutError:
         pass  # the outcomes tell how far it came
-    return tuple(outcomes.values())
+    return tuple(one.outcome for one in watched.values())
 
 
-def _unread(entity_id: int) -> CloseOutcome[Any]:
+def _unread(_: Target[T], entity_id: int) -> CloseOutcome[T]:
     error = OutcomeUnknownError(f"trade {entity_id}: it could not be read in time")
     return CloseOutcome(entity_id, CloseState.UNKNOWN, None, error)
 
 
-def _standing(target: Target[T], entity_id: int, entity: T) -> CloseOutcome[T]:
+def _standing(
+    target: Target[T], before: CloseOutcome[T], result: T | ThreeCommasError
+) -> CloseOutcome[T]:
     """Return the outcome of an entity that nobody here has closed and that is not over."""
-    phase = target.phase(entity)
+    if isinstance(result, ThreeCommasError):
+        return evolve(before, error=result)
+    entity_id, phase = before.trade_id, target.phase(result)
     if phase is Phase.CLOSING:
-        return CloseOutcome(entity_id, CloseState.ACCEPTED, entity)
+        return CloseOutcome(entity_id, CloseState.ACCEPTED, result)
     error = RequestNotSentError(f"trade {entity_id}: still {phase.value}, and no close was sent")
-    return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, error)
+    return CloseOutcome(entity_id, CloseState.NOT_SENT, result, error)

@@ -193,6 +193,7 @@ class APIStatusError(ThreeCommasError):
         self.error_description = error_description
         self.error_attributes = dict(error_attributes or {})
         self.request_id = request_id
+        self.from_api = error is not None
         self.may_have_taken_effect = may_have_taken_effect
         super().__init__(self._message())
 

@@ -6,11 +6,13 @@ logged and goes no further: a broken hook must not stop a close.
 
 from __future__ import annotations
 
-import logging
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
+
+from .logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from .retry import Fate
 
 __all__ = ["AttemptEnded", "Blocked", "Event", "Hook", "emit"]
-
-_log = logging.getLogger("threecommas_async")
 
 
 @frozen(kw_only=True)
@@ -65,5 +65,5 @@ def emit(hooks: Sequence[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except Exception:  # noqa: BLE001 - a hook is foreign code, and a close must not fail for it
-            _log.exception("hook %r failed", hook)
+        except (Exception, asyncio.CancelledError):  # foreign code: no close may fail for it
+            log.exception("hook %r failed", hook)

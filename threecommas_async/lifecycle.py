@@ -2,8 +2,9 @@
 
 Only the top-level status decides. `closed_at` and `finished` have been seen on open trades
 (https://github.com/3commas-io/3commas-official-api-docs/issues/117), and `position.status`
-"panic_sell_pending" means a forced entry. No list of codes is documented and no example shows a
-trade that closed normally, so codes nobody knows are judged by their wording, with care.
+"panic_sell_pending" means a forced entry. No list of codes is documented. A code that nobody here
+knows never means closing or closed, whatever it sounds like: `bought_safety_pending` is an open
+position. It is open where the entity's own flag says that it can be sold, else it is unclear.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .models.codes import DealStatusCode as DealCode
 from .models.codes import SmartTradeStatusCode as Code
+from .models.codes import TradeStatusCode as TradeCode
 
 if TYPE_CHECKING:
     from .models.deal import Deal
@@ -41,7 +43,7 @@ class Phase(Enum):
     FAILED = "failed"
     """Over, and something is left to look at on the exchange."""
     UNCLEAR = "unclear"
-    """A code nobody knows, and nothing in it to go by."""
+    """A code that nobody here knows, and no flag that says it can be sold."""
 
 
 _SMART_TRADE_PHASES: dict[str, Phase] = {
@@ -62,8 +64,13 @@ _SMART_TRADE_PHASES: dict[str, Phase] = {
 }
 
 _DEAL_PHASES: dict[str, Phase] = {
+    DealCode.CREATED: Phase.NOT_ENTERED,
     DealCode.BASE_ORDER_PLACED: Phase.NOT_ENTERED,
     DealCode.BOUGHT: Phase.OPEN,
+    # An order of an open position is on its way to the exchange.
+    DealCode.BOUGHT_SAFETY_PENDING: Phase.OPEN,
+    DealCode.BOUGHT_TAKE_PROFIT_PENDING: Phase.OPEN,
+    DealCode.TTP_ACTIVATED: Phase.OPEN,
     # Its take-profit order is on the exchange, or its closing condition is met: open until filled.
     DealCode.TTP_ORDER_PLACED: Phase.OPEN,
     DealCode.CLOSE_STRATEGY_ACTIVATED: Phase.OPEN,
@@ -81,21 +88,15 @@ _DEAL_PHASES: dict[str, Phase] = {
     DealCode.FAILED: Phase.FAILED,
 }
 
-_CLOSED_WORDS = frozenset(
-    {"finished", "finish", "closed", "sold", "completed", "cancelled", "liquidated"}
-)
-_CLOSING_WORDS = ("pending", "in_progress", "order_placed")
-
 
 def smart_trade_phase(trade: SmartTrade) -> Phase:
     """Return where a smart trade stands."""
+    sellable = trade.data.panic_sell_available is True
     code = str(trade.status.code)
-    known = _SMART_TRADE_PHASES.get(code)
-    if known is not None:
-        return known
-    if trade.data.panic_sell_available:
+    if code == Code.STOP_LOSS_IN_PROGRESS and sellable:
+        # A stop of limit type that misses stays like that: the position is there to be closed.
         return Phase.OPEN
-    return _phase_by_wording(code)
+    return _SMART_TRADE_PHASES.get(code, Phase.OPEN if sellable else Phase.UNCLEAR)
 
 
 def smart_trade_is_closable(trade: SmartTrade) -> bool:
@@ -106,28 +107,23 @@ def smart_trade_is_closable(trade: SmartTrade) -> bool:
 
 
 def smart_trade_is_cancellable(trade: SmartTrade) -> bool:
-    """Tell whether a smart trade has no position yet and can be cancelled now."""
-    not_entered = smart_trade_phase(trade) is Phase.NOT_ENTERED
+    """Tell whether a smart trade has no position yet and can be cancelled now.
+
+    One has been seen at `waiting_position` whose entry was finished, with
+    `is_position_not_filled` false: what a cancel does to such a position is not known.
+    """
+    entered = trade.is_position_not_filled is False
+    if trade.is_position_not_filled is None:
+        entered = trade.position.status.basic_type == TradeCode.FINISHED
+    not_entered = smart_trade_phase(trade) is Phase.NOT_ENTERED and not entered
     return not_entered and trade.data.cancel_available is True
 
 
 def deal_phase(deal: Deal) -> Phase:
     """Return where a deal stands."""
-    known = _DEAL_PHASES.get(deal.status)
-    if known is not None:
-        return known
-    return Phase.OPEN if deal.panic_sellable else _phase_by_wording(deal.status)
+    return _DEAL_PHASES.get(deal.status, Phase.OPEN if deal.panic_sellable else Phase.UNCLEAR)
 
 
 def deal_is_closable(deal: Deal) -> bool:
     """Tell whether a deal is open and can be closed at market now."""
     return deal_phase(deal) is Phase.OPEN and deal.panic_sellable is not False
-
-
-def _phase_by_wording(code: str) -> Phase:
-    words = code.split("_")
-    if words[-1] in _CLOSED_WORDS and "partially" not in words:
-        return Phase.CLOSED
-    if code.endswith(_CLOSING_WORDS):
-        return Phase.CLOSING
-    return Phase.UNCLEAR

@@ -10,7 +10,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Request", "answer_of", "target_of"]
+__all__ = ["Answer", "receive", "Request", "answer_of", "target_of"]
 
 
 class Request(httpx.Request):
@@ -91,3 +91,15 @@ def answer_of(
     response = httpx.Response(status_code, headers=parsed, stream=httpx.ByteStream(body))
     response.read()
     return response
+
+
+class Answer:
+    def __init__(self, status_code, headers, body):
+        self.status_code, self.headers, self.body = status_code, headers, body
+    @property
+    def text(self):
+        return self.body.decode("utf-8", "replace")
+
+async def receive(response, *, max_bytes):
+    body = await response.aread()
+    return Answer(response.status_code, response.headers, body)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import field, frozen
 
-from .errors import OutcomeUnknownError, ThreeCommasError
+from .errors import InvalidRequestError, OutcomeUnknownError, ThreeCommasError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,14 +73,23 @@ class CloseOutcome(Generic[T_co]):
 class CloseReport(Generic[T_co]):
     """One outcome for every id handed in, in the order they were handed in (duplicates once).
 
+    The last three attributes are for `close_all` only, which is handed no ids but finds them.
+
     Attributes:
         outcomes: the outcomes.
-        unlisted: `close_all` only: why the last listing, which is to show that nothing closable is
-            left, could not be made. Then there may be trades that no outcome speaks of.
+        unlisted: why the last listing, which is to show that nothing closable is left, could not
+            be made. Then there may be trades that no outcome speaks of.
+        unmatched: no open trade passes the filters, though others are open; its text says which.
+            A mistyped pair must not look like success, so `ok` is then false.
+        skipped: what is active and was left alone on purpose: entries not filled (NOT_SENT, unless
+            they were to be cancelled), and what was closing already (ALREADY_CLOSED). They are no
+            part of `len`, iteration, `ok` and `leftovers`.
     """
 
     outcomes: tuple[CloseOutcome[T_co], ...]
     unlisted: ThreeCommasError | None = None
+    unmatched: InvalidRequestError | None = None
+    skipped: tuple[CloseOutcome[T_co], ...] = ()
     _by_id: Mapping[int, CloseOutcome[T_co]] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -102,8 +111,10 @@ class CloseReport(Generic[T_co]):
 
     @property
     def ok(self) -> bool:
-        """True when every trade is known to be closing or closed."""
-        return self.unlisted is None and all(outcome.ok for outcome in self.outcomes)
+        """True when every trade is known to be closing or closed, and there was what was meant."""
+        if self.unlisted is not None or self.unmatched is not None:
+            return False
+        return all(outcome.ok for outcome in self.outcomes)
 
     @property
     def counts(self) -> Mapping[CloseState, int]:
@@ -127,6 +138,9 @@ class CloseReport(Generic[T_co]):
         if self.unlisted is not None:
             errors.append(self.unlisted)
             msg += ", and it is not known whether others are open"
+        if self.unmatched is not None:
+            errors.append(self.unmatched)
+            msg += ", and the filters match nothing"
         if errors:
             raise ExceptionGroup(msg, errors)
 

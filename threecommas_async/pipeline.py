@@ -9,54 +9,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar, cast
+import math
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import httpx
 
+from .answers import (
+    NOT_SENT,
+    after_closing,
+    after_deadline,
+    describe,
+    fate_of,
+    last_reason,
+    not_sent,
+    refusal,
+    unanswered,
+    unreadable,
+)
 from .call import Call, QueryValue, Response, Trace, prepare
 from .converter import StructureError, decode_in_steps
-from .endpoint import Endpoint, Safety
-from .errors import (
-    APIStatusError,
-    OutcomeUnknownError,
-    PlanLimitError,
-    RateLimitError,
-    RequestNotSentError,
-    ResponseDecodeError,
-    ThreeCommasError,
-    api_status_error,
-)
+from .endpoint import Endpoint, Priority
+from .errors import APIStatusError, RateLimitError, RequestNotSentError, ThreeCommasError
 from .hooks import AttemptEnded, Blocked, Hook, emit
-from .messages import Request
-from .retry import Block, Fate, RetryPolicy, classify, next_delay, read_block
+from .logs import log
+from .messages import Answer, Request, receive
+from .ownership import Owner
+from .retry import Fate, RetryPolicy, classify, next_delay
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from .auth import SigningAuth
     from .options import CallOptions
-    from .rate_limit import RateLimiter
+    from .rate_limit import Permit, RateLimiter
     from .waiting import Gate
 
 __all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
-_log = logging.getLogger("threecommas_async")
-
-# What httpx raises when the request provably never left. Azure's core library draws the same line.
-_NOT_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-)
-
-
 # A request of these says how long its body is, also when it has none.
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+# What `messages.receive` can undo.
+_ACCEPT_ENCODING: Final = "gzip, deflate"
+# Seconds for which the server may still come to count a request, where the attempt has no limit.
+_STILL_COUNTED: Final = 60.0
+# `aclose` waits so many seconds for calls to end: only a limiter of the user's takes any time.
+_ENDING: Final = 1.0
 
 
 class Pipeline:
@@ -72,6 +71,8 @@ class Pipeline:
         gate: Gate,
         retry: RetryPolicy,
         timeout: httpx.Timeout,
+        attempt_timeout: float | None,
+        max_response_bytes: int,
         headers: Mapping[str, str],
         hooks: Sequence[Hook],
     ) -> None:
@@ -84,10 +85,16 @@ class Pipeline:
         self._limiter = limiter
         self._gate = gate
         self._timeout = timeout
+        self._attempt_timeout = attempt_timeout
+        self._max_bytes = max_response_bytes
         self._headers = headers
         self._theirs: list[tuple[bytes, bytes]] | None = None
         self._prepared: dict[str, httpx.Headers] = {}
         self._hooks = tuple(hooks)
+        self._owner = Owner("a client")
+        self._under_way: set[asyncio.Timeout] = set()
+        # A block that a limiter of the user's failed to take down, on the event loop's clock.
+        self._blocked_until = -math.inf
 
     async def send(  # noqa: PLR0913 - the parts of a request, by name
         self,
@@ -98,20 +105,36 @@ class Pipeline:
         json: object = None,
         options: CallOptions | None = None,
         trace: Trace | None = None,
+        priority: Priority | None = None,
+        entity_id: int | None = None,
+        slot_within: float | None = None,
     ) -> Response[T]:
         """Send one call, again where that is safe, and return its parsed answer.
 
+        Args:
+            endpoint: the operation.
+            path: values of its path parameters.
+            query: query parameters; None values are left out.
+            json: a JSON body.
+            options: the options of a call.
+            trace: takes down what happens; for whoever may have to cancel the call.
+            priority: who goes first; default: the endpoint's own.
+            entity_id: the entity that the answer has to be about.
+            slot_within: seconds within which a slot is needed, after which the request would come
+                too late; it does not shorten the wait for the answer.
+
         Raises:
+            ConfigurationError: called from another process or event loop than before.
             InvalidRequestError: an argument that cannot be sent.
             RequestNotSentError: nothing left; also when the deadline leaves no time for it.
             OutcomeUnknownError: no answer that could be understood.
-            ResponseDecodeError: a 2xx whose body could not be understood.
+            ResponseDecodeError: a 2xx whose body could not be understood, or is about another
+                entity.
             APIStatusError: the server answered with an error status.
         """
         options = options or {}
-        if self.closed:
-            msg = "the client is closed; nothing was sent"
-            raise RequestNotSentError(msg)
+        if self._owner.enter():
+            self._under_way.clear()  # calls of an event loop that was closed in mid-run
         call = prepare(
             self._prefix,
             endpoint,
@@ -119,95 +142,175 @@ class Pipeline:
             query=query or {},
             json=json,
             options=options,
+            priority=priority,
+            entity_id=entity_id,
+            slot_within=slot_within,
         )
         trace = trace or Trace()
         deadline = options.get("deadline")
-        if deadline is None:
-            return await self._attempts(call, trace, None)
-        if not deadline:
-            raise _late(call, trace, deadline)  # not even the first step is in time
-        loop = asyncio.get_running_loop()
+        if self.closed:
+            raise after_closing(call, trace)
+        if deadline is not None and not deadline:
+            raise after_deadline(call, trace, deadline)  # not even the first step is in time
+        at = None if deadline is None else asyncio.get_running_loop().time() + deadline
         try:
-            async with asyncio.timeout_at(loop.time() + deadline) as limit:
-                return await self._attempts(call, trace, limit.when())
+            async with asyncio.timeout_at(at) as limit:
+                self._under_way.add(limit)
+                try:
+                    return await self._attempts(call, trace, at)
+                finally:
+                    self._under_way.discard(limit)
         except TimeoutError:
-            error = _late(call, trace, deadline)
-        raise error
+            pass  # raised below, outside, so that no other error is attached
+        trace.unknown |= trace.in_flight and call.unsafe
+        if self.closed or deadline is None:
+            raise after_closing(call, trace)
+        raise after_deadline(call, trace, deadline)
+
+    async def aclose(self) -> None:
+        """End all calls that are under way: after this nothing is sent."""
+        self.closed = True
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _ENDING
+        while self._under_way and loop.time() < give_up:
+            for limit in self._under_way:
+                if not limit.expired():
+                    limit.reschedule(-math.inf)
+            await asyncio.sleep(0)
 
     async def _attempts(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
         """Make attempts until one is done or the policy gives up."""
         attempts = refusals = 0
-        refusal: RateLimitError | None = None
+        refused: RateLimitError | None = None
         while True:
             try:
                 return await self._attempt(call, trace, deadline)
             except RateLimitError as error:
                 refusals += 1
                 failure: ThreeCommasError = error
-                refusal = error
+                refused = error
             except ThreeCommasError as error:
                 attempts += 1
                 failure = error
             delay = next_delay(self.retry, call.endpoint.safety, failure, attempts, refusals)
             if delay is None or trace.final:
-                # "No slot in time" after a 429 is the 429: it says why, and until when.
-                raise refusal if refusal and isinstance(failure, RequestNotSentError) else failure
+                break
             await asyncio.sleep(delay)
+        if isinstance(failure, RequestNotSentError) and failure is not trace.last_error:
+            # "No slot in time" after a 429 is the 429: it says why, and until when.
+            raise refused or _with_last_reason(failure, trace)
+        raise failure
 
     async def _attempt(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
         """Wait for a slot and a place, then make one attempt."""
-        endpoint, loop = call.endpoint, asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         began = loop.time()
+        closing = call.unsafe and call.priority is Priority.CLOSE
         while True:
-            permit = await self._limiter.acquire(
-                endpoint.priority, bucket=endpoint.bucket, deadline=deadline
-            )
-            sent = False
+            permit = await self._slot(call, deadline)
+            sent, still_counted = False, 0.0
             try:
-                await self._gate.enter(endpoint.priority)
+                await self._gate.enter(call.priority, closing=closing)
                 try:
-                    if self._limiter.blocked_for():
+                    if self._blocked_for() or not permit.usable():
                         continue  # a 429 came in while this one stood at the gate
-                    sent = True
-                    trace.attempts += 1
-                    trace.in_flight = True
+                    request = self._build(call)
+                    trace.leave()
                     waited = loop.time() - began
-                    answer = await self._exchange(call)
+                    sent, still_counted = True, self._longest(call) or _STILL_COUNTED
+                    answer = await self._exchange(call, request)
                     sent = not isinstance(answer, RequestNotSentError)
-                    result = await self._understand(call, answer)
+                    still_counted = 0.0 if isinstance(answer, Answer) else still_counted
+                    result = await self._understand(call, request, answer)
                 finally:
                     self._gate.leave()
             finally:
-                await self._limiter.release(permit, sent=sent)
+                await self._release(permit, sent=sent, late=still_counted)
             # Not before: whoever is cancelled with an answer in hand has not delivered it.
-            trace.in_flight = False
+            if isinstance(result, Response):
+                trace.in_flight = False
+            else:
+                trace.fail(result)
             self._tell(call, trace, result, waited, loop.time() - began - waited)
             if isinstance(result, Response):
                 return result
-            trace.unknown |= result.may_have_taken_effect
             raise result
 
-    async def _exchange(self, call: Call[T]) -> httpx.Response | ThreeCommasError:
+    async def _slot(self, call: Call[T], deadline: float | None) -> Permit:
+        """Wait for a slot of the limiter, whoever wrote it."""
+        loop = asyncio.get_running_loop()
+        while (blocked := self._blocked_until - loop.time()) > 0:
+            await asyncio.sleep(blocked)
+        if call.slot_within is not None:
+            at = loop.time() + call.slot_within
+            deadline = at if deadline is None else min(at, deadline)
+        try:
+            return await self._limiter.acquire(
+                call.priority, bucket=call.endpoint.bucket, deadline=deadline
+            )
+        except ThreeCommasError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if _was_cancelled(error):
+                raise
+            failure = not_sent(call, error, f"the rate limiter failed: {describe(error)}")
+        raise failure
+
+    async def _release(self, permit: Permit, *, sent: bool, late: float) -> None:
+        """Give a slot back. What has come of the attempt stands, whatever the limiter does."""
+        try:
+            if sent and late:
+                await self._limiter.release(permit, sent=sent, late=late)
+            else:
+                await self._limiter.release(permit, sent=sent)
+        except (Exception, asyncio.CancelledError) as error:
+            if _was_cancelled(error):
+                raise
+            log.exception("the rate limiter failed to take a slot back")
+
+    @property
+    def read_timeout(self) -> float:
+        """Seconds without a byte of the answer after which an attempt is given up."""
+        return math.inf if self._timeout.read is None else self._timeout.read
+
+    def _blocked_for(self) -> float:
+        """Return for how many seconds nothing may leave."""
+        own = self._blocked_until - asyncio.get_running_loop().time()
+        return max(0.0, own, self._limiter.blocked_for())
+
+    def _longest(self, call: Call[T]) -> float | None:
+        """Return how many seconds one attempt may take in all; None without a limit."""
+        if self._attempt_timeout is not None:
+            return self._attempt_timeout
+        if call.timeout is not None:
+            return 3 * call.timeout
+        phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
+        return None if None in phases else sum(phase for phase in phases if phase is not None)
+
+    async def _exchange(
+        self, call: Call[T], request: Request
+    ) -> Answer | ThreeCommasError:
         """Send the request and return the answer, or the error that stands for its absence.
 
         Errors are returned, so that they are raised outside of any `except`: what httpx raised has
         the signed request in it, and must be reachable neither as cause nor as context.
         """
-        request = self._build(call)
         auth = self._auth if call.endpoint.signed else None
+        longest = self._longest(call)
         try:
-            return await self._http.send(request, auth=auth, follow_redirects=False)
-        except _NOT_SENT as error:
-            cause: Exception = error
-            failure: ThreeCommasError = RequestNotSentError(
-                f"{request.method} {call.path}: not sent, no connection "
-                f"({_describe(error)}); nothing has happened, it is safe to call again"
-            )
-        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
-            cause = error
-            failure = _unanswered(call, _describe(error))
-        failure.__cause__ = _bare(cause)
-        return failure
+            async with asyncio.timeout(longest) as limit:
+                response = await self._http.send(
+                    request, auth=auth, follow_redirects=False, stream=True
+                )
+                return await receive(response, max_bytes=self._max_bytes)
+        except NOT_SENT as error:
+            return not_sent(call, error, self._auth.redact(describe(error), request))
+        except (Exception, asyncio.CancelledError) as error:  # the request may have left
+            if _was_cancelled(error):
+                raise
+            if limit.expired():
+                return unanswered(call, f"the whole attempt may take {longest:g} s", error)
+            return unanswered(call, self._auth.redact(describe(error), request), error)
 
     def _build(self, call: Call[T]) -> Request:
         # No call waits for a connection inside httpx: the gate is in front of it.
@@ -236,72 +339,59 @@ class Pipeline:
             headers = httpx.Headers({"Host": self._origin.netloc.decode("ascii")})
             headers.update(self._http.headers)
             headers.update(self._headers)
+            headers["Accept-Encoding"] = _ACCEPT_ENCODING
             if method in _WITH_BODY:
                 headers["Content-Length"] = "0"
             self._prepared[method] = headers
         return self._prepared[method]
 
     async def _understand(
-        self, call: Call[T], answer: httpx.Response | ThreeCommasError
+        self, call: Call[T], request: Request, answer: Answer | ThreeCommasError
     ) -> Response[T] | ThreeCommasError:
         """Turn an answer into data or an error; after a 429 or 418, block everyone first."""
         if isinstance(answer, ThreeCommasError):
             return answer
-        status_code, endpoint = answer.status_code, call.endpoint
-        if classify(status_code) is Fate.DONE:
+        if classify(answer.status_code) is Fate.DONE:
             # Answers come in by the dozen: a turn for everyone else before each is parsed.
             await asyncio.sleep(0)
-            return await self._decoded(call, answer)
-        body = self._auth.redact(answer.text, answer.request)
-        block = self._read_block(call, answer, body)
-        error = api_status_error(
-            status_code=status_code,
-            method=endpoint.method,
-            path=call.path,
-            body=body,
-            unsafe=endpoint.safety is Safety.UNSAFE,
-            request_id=answer.headers.get("x-request-id"),
-            retry_at=block.retry_at if block else None,
-        )
-        if block and not isinstance(error, PlanLimitError):
+            return await self._decoded(call, request, answer)
+        bucket = call.endpoint.bucket
+        # Which of the two limits was met, nobody says: the longer refusal may be in force.
+        penalty = max(self._limiter.penalty, bucket.penalty if bucket else 0.0)
+        body = self._auth.redact(answer.text, request)
+        error, block = refusal(call, answer, body, penalty=penalty)
+        if block is not None:
             await self._block(error, block.seconds)
         return error
 
     async def _block(self, error: APIStatusError, seconds: float) -> None:
         # Those in flight are refused too: one warning for all that tells nothing longer.
-        if seconds > self._limiter.blocked_for() + 1.0:
-            _log.warning("nothing is sent for %.0f s: %s", seconds, error)
-        await self._limiter.block(seconds)
+        news = seconds > self._blocked_for() + 1.0
+        try:
+            await self._limiter.block(seconds)
+        except (Exception, asyncio.CancelledError) as failure:
+            until = asyncio.get_running_loop().time() + seconds
+            self._blocked_until = max(self._blocked_until, until)
+            if _was_cancelled(failure):
+                raise
+            log.exception("the rate limiter failed to take a block down; this client keeps it")
+        if news:
+            log.warning("nothing is sent for %.0f s: %s", seconds, error)
         emit(self._hooks, Blocked(status_code=error.status_code, seconds=seconds))
 
-    def _read_block(self, call: Call[T], answer: httpx.Response, body: str) -> Block | None:
-        if answer.status_code not in {418, 429}:
-            return None
-        bucket = call.endpoint.bucket
-        return read_block(
-            answer.status_code,
-            answer.headers,
-            body,
-            penalty=bucket.penalty if bucket else self._limiter.penalty,
-            now=datetime.now(UTC),
-        )
-
     async def _decoded(
-        self, call: Call[T], answer: httpx.Response
+        self, call: Call[T], request: Request, answer: Answer
     ) -> Response[T] | ThreeCommasError:
+        reason = ""
         try:
-            data = await _with_pauses(decode_in_steps(answer.content, call.endpoint.returns))
+            data = await _with_pauses(decode_in_steps(answer.body, call.endpoint.returns))
+            told: object = getattr(data, "id", None)
+            if call.entity_id in {None, told}:
+                return Response(data, answer.status_code, answer.headers, answer.body)
+            reason = f"it is about {told!r}, not {call.entity_id}"
         except StructureError as error:
-            return ResponseDecodeError(
-                str(error),
-                status_code=answer.status_code,
-                method=call.endpoint.method,
-                path=call.path,
-                body=self._auth.redact(answer.text, answer.request),
-                request_id=answer.headers.get("x-request-id"),
-                may_have_taken_effect=call.endpoint.safety is Safety.UNSAFE,
-            )
-        return Response(data, answer.status_code, answer.headers, answer.content)
+            reason = str(error)
+        return unreadable(call, answer, reason, self._auth.redact(answer.text, request))
 
     def _tell(
         self,
@@ -311,10 +401,10 @@ class Pipeline:
         waited: float,
         elapsed: float,
     ) -> None:
-        if not self._hooks and not _log.isEnabledFor(logging.DEBUG):
+        if not self._hooks and not log.enabled_for(logging.DEBUG):
             return
-        fate, status_code, error = _fate(result)
-        _log.debug(
+        fate, status_code = fate_of(result)
+        log.debug(
             "%s %s: %s, status %s, waited %.3f s, took %.3f s",
             *(call.endpoint.method, call.path, fate.value, status_code, waited, elapsed),
         )
@@ -327,7 +417,7 @@ class Pipeline:
                 status_code=status_code,
                 waited=waited,
                 elapsed=elapsed,
-                error=error,
+                error=None if isinstance(result, Response) else result,
             )
             emit(self._hooks, event)
 
@@ -342,58 +432,18 @@ async def _with_pauses(steps: Generator[None, None, T]) -> T:
         await asyncio.sleep(0)
 
 
-def _fate(
-    result: Response[T] | ThreeCommasError,
-) -> tuple[Fate, int | None, ThreeCommasError | None]:
-    if isinstance(result, Response):
-        return Fate.DONE, result.status_code, None
-    if isinstance(result, RequestNotSentError):
-        return Fate.NOT_SENT, None, result
-    if isinstance(result, ResponseDecodeError):
-        return Fate.DONE, result.status_code, result
-    if isinstance(result, APIStatusError):
-        return classify(result.status_code), result.status_code, result
-    return Fate.UNKNOWN, None, result
+def _was_cancelled(error: BaseException) -> bool:
+    """Tell a cancellation of this task from a `CancelledError` that foreign code let out."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())
 
 
-def _unanswered(call: Call[T], why: str) -> OutcomeUnknownError:
-    unsafe = call.endpoint.safety is Safety.UNSAFE
-    advice = (
-        "it may have taken effect, read the entity before repeating it"
-        if unsafe
-        else "it only reads, so nothing has changed and it may be repeated"
+def _with_last_reason(failure: RequestNotSentError, trace: Trace) -> RequestNotSentError:
+    """Return a refusal that also says what the attempt before it ended in."""
+    if trace.last_error is None:
+        return failure
+    error = RequestNotSentError(
+        f"{failure}{last_reason(trace)}", available_in=failure.available_in
     )
-    return OutcomeUnknownError(
-        f"{call.endpoint.method} {call.path}: sent, but no answer came ({why}); {advice}",
-        method=call.endpoint.method,
-        path=call.path,
-        may_have_taken_effect=unsafe,
-    )
-
-
-def _late(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasError:
-    """Return the error of a call whose deadline has passed."""
-    if trace.in_flight:
-        trace.unknown |= call.endpoint.safety is Safety.UNSAFE
-        return _unanswered(call, f"the deadline of {deadline:g} s has passed")
-    return RequestNotSentError(
-        f"{call.endpoint.method} {call.path}: not sent before the deadline of {deadline:g} s; "
-        "nothing has happened, it is safe to call again",
-        available_in=0.0,
-    )
-
-
-def _describe(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _bare(error: Exception) -> Exception:
-    """Return an exception with its type and text, without the request and frames it came from.
-
-    An httpx exception carries the request with key and signature in its headers, and the frames of
-    the HTTP library hold them as locals.
-    """
-    if isinstance(error, httpx.RequestError):
-        return type(error)(str(error))
-    return error.with_traceback(None)
+    error.__cause__ = trace.last_error
+    return error

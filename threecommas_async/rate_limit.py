@@ -100,6 +100,9 @@ class Permit:
     def __init__(self, windows: _Windows = ()) -> None:
         self.windows = windows
 
+    def usable(self) -> bool:
+        return True
+
 
 class RateLimiter(Protocol):
     """Who may send when. Share one limiter between all clients that use the same key.
@@ -125,7 +128,7 @@ class RateLimiter(Protocol):
         """
         ...
 
-    async def release(self, permit: Permit, *, sent: bool) -> None:
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """End an attempt: free the slot at once if nothing was sent, else one window from now."""
         ...
 
@@ -173,7 +176,7 @@ class NoLimit(_Cooldown):
             await asyncio.sleep(blocked)
         return Permit()
 
-    async def release(self, permit: Permit, *, sent: bool) -> None:
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """Nothing was taken."""
 
     async def block(self, seconds: float) -> None:
@@ -255,7 +258,7 @@ class SlidingWindowLimiter(_Cooldown):
             self._abandon(place)
             raise
 
-    async def release(self, permit: Permit, *, sent: bool) -> None:
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """End an attempt, see `RateLimiter.release`."""
         now = self._running_loop().time()
         for window in permit.windows:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from .call import Trace
 from .closing import stops_everything
-from .errors import ThreeCommasError
+from .endpoint import Priority
+from .errors import OutcomeUnknownError, ThreeCommasError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable
 
     from .closing import Target
 
@@ -23,57 +25,115 @@ _FEW = 2
 _GATHERING = 0.5
 
 
-async def read_many(target: Target[T], ids: Collection[int]) -> dict[int, T | ThreeCommasError]:
-    """Read many entities; each id gets its entity or the error that kept it from being read.
+async def read_many(
+    target: Target[T],
+    missing: set[int],
+    found: Callable[[int, T | ThreeCommasError], None],
+    priority: Priority,
+    leaving: Callable[[], None] = lambda: None,
+) -> None:
+    """Read many entities, and hand over each as soon as it is known.
 
-    A listing is looked through as long as that can be cheaper than reading the rest one by one,
-    and what no listing shows is read by itself.
+    A listing is looked through as long as that can be cheaper than reading the rest one by one.
+    What no listing shows is read by itself, side by side: one that hangs holds up no other.
+
+    Args:
+        target: the kind of entity.
+        missing: which ones; more may be added until `leaving` is called. Empty in the end.
+        found: called once for each id, with its entity or the error that kept it from being read.
+        priority: who goes first.
+        leaving: called when the first request leaves.
     """
-    found: dict[int, T | ThreeCommasError] = {}
-    missing = set(ids)
-    if len(missing) > _FEW:
-        listed = await _look_through(target, missing)
-        found.update(listed)
     refused: ThreeCommasError | None = None
-    for entity_id in sorted(missing - found.keys()):
+    if len(missing) > _FEW:
+        refused = await _look_through(target, missing, found, priority, leaving)
+    leaving()
+    if refused is not None:
+        for entity_id in sorted(missing):
+            found(entity_id, refused)
+    elif missing:
+        await _read_each(target, missing, found, priority)
+
+
+async def _read_each(
+    target: Target[T],
+    missing: set[int],
+    found: Callable[[int, T | ThreeCommasError], None],
+    priority: Priority,
+) -> None:
+    """Read each by itself, side by side, until one error says that no other can be read either."""
+    refused: list[ThreeCommasError] = []
+
+    async def read(entity_id: int) -> None:
+        result: T | ThreeCommasError
         try:
-            found[entity_id] = refused or await target.read(entity_id)
+            result = await target.read(entity_id, priority)
         except ThreeCommasError as error:
-            found[entity_id] = error
+            result = error
             if stops_everything(error):
-                refused = error  # no other read can pass either
-    return found
+                refused.append(error)
+                for other in set(tasks) - {asyncio.current_task()}:
+                    other.cancel()
+        missing.discard(entity_id)
+        found(entity_id, result)
+
+    tasks = [asyncio.ensure_future(read(entity_id)) for entity_id in sorted(missing)]
+    try:
+        await asyncio.wait(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for entity_id in sorted(missing):
+        found(entity_id, refused[0])
 
 
-async def _look_through(target: Target[T], wanted: Collection[int]) -> dict[int, T]:
-    found: dict[int, T] = {}
-    missing = set(wanted)
-    for listing in target.listings():
+async def _look_through(
+    target: Target[T],
+    missing: set[int],
+    found: Callable[[int, T | ThreeCommasError], None],
+    priority: Priority,
+    leaving: Callable[[], None],
+) -> ThreeCommasError | None:
+    """Hand over what the listings show, and take it out of `missing`.
+
+    Returns the error that says that no other read can pass either.
+    """
+    trace = Trace()
+    trace.note = leaving
+    for listing in target.listings(priority, trace):
         pages = 0
         try:
             async for page in listing():
                 pages += 1
-                hits = {target.id_of(entity): entity for entity in page}
-                hits = {entity_id: hits[entity_id] for entity_id in missing & hits.keys()}
-                found |= hits
-                missing -= hits.keys()
+                hits = 0
+                for entity in page:
+                    entity_id = target.id_of(entity)
+                    if entity_id in missing:
+                        hits += 1
+                        missing.discard(entity_id)
+                        found(entity_id, entity)
                 if len(missing) <= _FEW:
-                    return found
+                    return None
                 if not hits and pages >= len(missing):
                     break
-        except ThreeCommasError:
+        except ThreeCommasError as error:
             # One entity that cannot be parsed spoils its page; read by itself, the rest can be.
-            return found
-    return found
+            return error if stops_everything(error) else None
+    return None
 
 
 class SharedReader(Generic[T]):
-    """Lets many closes in question share their reads: `read` for them, `work` beside them."""
+    """Lets many closes in question share their reads.
+
+    Who asks joins the round that has not left yet: a page read earlier could show an entity as it
+    was before its close. Rounds do not wait for each other.
+    """
 
     def __init__(self, target: Target[T]) -> None:
         self._target = target
-        self._asked: dict[int, asyncio.Future[T]] = {}
-        self._any = asyncio.Event()
+        self._joining: _Round[T] | None = None
+        self._rounds: set[asyncio.Task[None]] = set()
 
     async def read(self, entity_id: int) -> T:
         """Return the entity as it is after this moment.
@@ -81,25 +141,49 @@ class SharedReader(Generic[T]):
         Raises:
             ThreeCommasError: it could not be read.
         """
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._asked[entity_id] = future
-        self._any.set()
+        loop = asyncio.get_running_loop()
+        if self._joining is None:
+            self._joining = _Round()
+            task = loop.create_task(self._read(self._joining))
+            self._rounds.add(task)
+            task.add_done_callback(self._rounds.discard)
+        future: asyncio.Future[T] = loop.create_future()
+        self._joining.asked[entity_id] = future
+        self._joining.missing.add(entity_id)
         return await future
 
-    async def work(self) -> None:
-        """Answer what is asked, round by round, until cancelled.
+    async def aclose(self) -> None:
+        """End what is under way."""
+        rounds = tuple(self._rounds)
+        for task in rounds:
+            task.cancel()
+        if rounds:
+            await asyncio.wait(rounds)
 
-        Only what was asked before a round began is answered by it: a page read earlier could show
-        an entity as it was before its close.
-        """
-        while True:
-            await self._any.wait()
+    async def _read(self, this: _Round[T]) -> None:
+        def found(entity_id: int, result: T | ThreeCommasError) -> None:
+            _answer(this.asked.pop(entity_id), result)
+
+        def leaving() -> None:
+            if self._joining is this:
+                self._joining = None
+
+        try:
             await asyncio.sleep(_GATHERING)
-            self._any.clear()
-            asked, self._asked = self._asked, {}
-            found = await read_many(self._target, asked)
-            for entity_id, future in asked.items():
-                _answer(future, found[entity_id])
+            # Closes hang on these reads: they wait with them, not behind them.
+            await read_many(self._target, this.missing, found, Priority.CLOSE, leaving)
+        finally:
+            leaving()
+            for entity_id, future in this.asked.items():
+                _answer(future, OutcomeUnknownError(f"trade {entity_id}: reading it was cut short"))
+
+
+class _Round(Generic[T]):
+    """Who has asked for what, until it is answered."""
+
+    def __init__(self) -> None:
+        self.asked: dict[int, asyncio.Future[T]] = {}
+        self.missing: set[int] = set()
 
 
 def _answer(future: asyncio.Future[T], result: T | ThreeCommasError) -> None:

@@ -1,16 +1,19 @@
-"""Closing everything: list, close, and list again until a fresh listing shows nothing closable."""
+"""Closing everything: list, close, and list again until a fresh listing shows nothing to close."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import field, frozen
 
 from .batch import CloseBatch
 from .closing import stops_everything
-from .errors import RequestNotSentError, ThreeCommasError
+from .errors import InvalidRequestError, RequestNotSentError, ThreeCommasError
+from .lifecycle import Phase
+from .logs import log
 from .options import check_callback
 from .outcomes import CloseOutcome, CloseReport, CloseState
 
@@ -18,10 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from .closing import Target
-    from .lifecycle import Phase
     from .retry import RetryPolicy
 
-__all__ = ["Sweep"]
+__all__ = ["Match", "Scope", "Sweep"]
 
 T = TypeVar("T")
 
@@ -29,31 +31,87 @@ T = TypeVar("T")
 _AGAIN = frozenset({CloseState.NOT_SENT, CloseState.UNKNOWN})
 
 
+class Match(Enum):
+    """Whether an entity passes the filters of a listing. The server's word is not taken for it."""
+
+    YES = "yes"
+    NO = "no"
+    UNCERTAIN = "uncertain"
+    """The answer lacks what the filter is about."""
+
+
 @frozen(kw_only=True)
-class Sweep(Generic[T]):
-    """What to close and how.
+class Scope(Generic[T]):
+    """Which entities are meant.
 
     Attributes:
-        target: the kind of entity; what its `is_closable` says is what gets closed.
-        listing: goes through all that is active, filtered.
-        wholesale: closes all of them with one request, where the API has one.
+        listing: goes through all that is active and passes the filters.
+        everything: goes through all that is active; None where no filter is set.
+        filters: the filters as text, for people.
+        match: tells whether an entity passes the filters.
+        place: where an entity is, as in "USDT_BTC on account 1".
+    """
+
+    listing: Callable[[], AsyncIterator[Sequence[T]]]
+    everything: Callable[[], AsyncIterator[Sequence[T]]] | None
+    filters: str
+    match: Callable[[T], Match]
+    place: Callable[[T], str]
+
+
+@frozen
+class _Listed(Generic[T]):
+    """What one listing shows, by what is to be done about it."""
+
+    closable: dict[int, T] = field(factory=dict[int, T])
+    cancellable: dict[int, T] = field(factory=dict[int, T])
+    left: dict[int, CloseOutcome[T]] = field(factory=dict[int, CloseOutcome[T]])
+    """Active, to be closed, and nothing can be done about it."""
+    skipped: dict[int, CloseOutcome[T]] = field(factory=dict[int, CloseOutcome[T]])
+
+    def __bool__(self) -> bool:
+        return bool(self.closable or self.cancellable or self.left or self.skipped)
+
+
+class Sweep(Generic[T]):
+    """One `close_all`.
+
+    Args:
+        target: the kind of entity, as something to close.
+        cancel: the same, cancelled instead, for those whose entry is not filled; None leaves them.
+        scope: which ones.
         policy: how often an entity may be tried again.
+        wholesale: closes all of them with one request, where the API has one.
         confirm: wait until each is seen closed or failed.
         deadline: seconds for everything, listings included.
         on_outcome: called with each outcome as it becomes known.
     """
 
-    target: Target[T]
-    listing: Callable[[], AsyncIterator[Sequence[T]]]
-    policy: RetryPolicy
-    wholesale: Callable[[], Awaitable[object]] | None = None
-    confirm: bool = False
-    deadline: float | None = None
-    on_outcome: Callable[[CloseOutcome[T]], object] | None = None
-    _rounds: Counter[int] = field(init=False, factory=Counter[int], repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        check_callback(self.on_outcome)
+    def __init__(  # noqa: PLR0913 - what a sweep is made of, from the resource
+        self,
+        target: Target[T],
+        scope: Scope[T],
+        *,
+        policy: RetryPolicy,
+        cancel: Target[T] | None = None,
+        wholesale: Callable[[], Awaitable[object]] | None = None,
+        confirm: bool = False,
+        deadline: float | None = None,
+        on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
+    ) -> None:
+        check_callback(on_outcome)
+        self._target = target
+        self._cancel = cancel
+        self._scope = scope
+        self._policy = policy
+        self._wholesale = wholesale
+        self._confirm = confirm
+        self._deadline = deadline
+        self._on_outcome = on_outcome
+        self._ends: float | None = None
+        self._outcomes: dict[int, CloseOutcome[T]] = {}
+        self._tried: dict[int, Phase] = {}
+        self._rounds = Counter[int]()
 
     async def plan(self) -> CloseReport[T]:
         """Return what would be closed now, as NOT_SENT; close nothing.
@@ -61,11 +119,14 @@ class Sweep(Generic[T]):
         Raises:
             ThreeCommasError: the listing failed.
         """
+        self._begin()
         reason = RequestNotSentError("dry run: nothing was sent")
-        found = await self._closable(self._ends())
-        return CloseReport(
-            tuple(CloseOutcome(i, CloseState.NOT_SENT, e, reason) for i, e in found.items())
-        )
+        listed = await self._list()
+        for entity_id, entity in (listed.closable | listed.cancellable).items():
+            self._outcomes[entity_id] = CloseOutcome(
+                entity_id, CloseState.NOT_SENT, entity, reason
+            )
+        return self._report(listed, await self._unmatched(listed))
 
     async def run(self) -> CloseReport[T]:
         """Close all there is, and report all that was closed.
@@ -73,94 +134,179 @@ class Sweep(Generic[T]):
         Raises:
             ThreeCommasError: the first listing failed, so that nothing was closed.
         """
-        ends = self._ends()
-        outcomes: dict[int, CloseOutcome[T]] = {}
-        tried: dict[int, Phase] = {}
+        self._begin()
+        listed = await self._list()
+        unmatched = await self._unmatched(listed)
+        unlisted: ThreeCommasError | None = None
         try:
-            while todo := await self._to_close(outcomes, tried, ends):
-                outcomes |= await self._close(todo, ends, wholesale=not outcomes)
-                if any(stops_everything(outcome.error) for outcome in outcomes.values()):
-                    break
+            while await self._close_listed(listed):
+                listed = await self._list()
         except ThreeCommasError as error:
-            if not outcomes:
-                raise
-            return CloseReport(tuple(outcomes.values()), unlisted=error)
-        return CloseReport(tuple(outcomes.values()))
+            unlisted = error
+        return self._report(listed, unmatched, unlisted)
 
-    def _ends(self) -> float | None:
-        if self.deadline is None:
+    def _begin(self) -> None:
+        if self._deadline is not None:
+            self._ends = asyncio.get_running_loop().time() + self._deadline
+
+    def _report(
+        self,
+        listed: _Listed[T],
+        unmatched: InvalidRequestError | None,
+        unlisted: ThreeCommasError | None = None,
+    ) -> CloseReport[T]:
+        ours = self._outcomes
+        left = [outcome for i, outcome in listed.left.items() if i not in ours]
+        skipped = [outcome for i, outcome in listed.skipped.items() if i not in ours]
+        return CloseReport((*ours.values(), *left), unlisted, unmatched, tuple(skipped))
+
+    # --- listing
+
+    async def _list(self) -> _Listed[T]:
+        """List afresh, and sort what is active by what is to be done about it."""
+        listed = _Listed[T]()
+        strangers = 0
+        try:
+            async with asyncio.timeout_at(self._ends):
+                async for page in self._scope.listing():
+                    for entity in page:
+                        match = self._scope.match(entity)
+                        strangers += match is Match.NO
+                        if match is not Match.NO:
+                            self._sort(entity, listed, certain=match is Match.YES)
+        except TimeoutError:
+            text = f"the list could not be read before the deadline of {self._deadline:g} s"
+            raise RequestNotSentError(text) from None
+        if strangers:
+            text = "%d of those that the server lists do not pass the filters (%s): left alone"
+            log.warning(text, strangers, self._scope.filters)
+        return listed
+
+    def _sort(self, entity: T, listed: _Listed[T], *, certain: bool) -> None:
+        target, cancel = self._target, self._cancel
+        entity_id, phase = target.id_of(entity), target.phase(entity)
+        if not certain:
+            why = f"the answer does not tell whether it passes the filters ({self._scope.filters})"
+            listed.left[entity_id] = _left_alone(entity_id, entity, why)
+        elif target.is_closable(entity):
+            listed.closable[entity_id] = entity
+        elif phase in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+            outcome = CloseOutcome(entity_id, CloseState.ALREADY_CLOSED, entity)
+            listed.skipped[entity_id] = outcome
+        elif cancel is not None and cancel.is_closable(entity):
+            listed.cancellable[entity_id] = entity
+        elif cancel is None and phase is Phase.NOT_ENTERED:
+            why = "its entry is not filled, so there is nothing to close"
+            listed.skipped[entity_id] = _left_alone(entity_id, entity, why)
+        else:
+            why = f"it is {phase.value}, and the server says that it cannot be closed now"
+            listed.left[entity_id] = _left_alone(entity_id, entity, why)
+
+    async def _unmatched(self, listed: _Listed[T]) -> InvalidRequestError | None:
+        """Say what is open where nothing passes the filters; None where that is nothing."""
+        if listed or self._scope.everything is None:
             return None
-        return asyncio.get_running_loop().time() + self.deadline
+        places = Counter[str]()
+        try:
+            async with asyncio.timeout_at(self._ends):
+                async for page in self._scope.everything():
+                    places.update(self._scope.place(entity) for entity in page)
+        except TimeoutError:
+            return None
+        if not places:
+            return None
+        open_ones = ", ".join(f"{place} ({n})" for place, n in places.most_common(_NAMED))
+        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+        return InvalidRequestError(
+            f"nothing that is active passes the filters ({self._scope.filters}), so nothing was "
+            f"sent; active are {open_ones}{more}"
+        )
 
-    async def _to_close(
-        self, outcomes: dict[int, CloseOutcome[T]], tried: dict[int, Phase], ends: float | None
-    ) -> list[int]:
-        """List afresh, and return what is to be closed, each so often as the policy allows."""
-        found = await self._closable(ends)
-        todo = [i for i, e in found.items() if self._is_to_close(outcomes.get(i), e, tried)]
-        todo = [i for i in todo if self._rounds[i] < self.policy.attempts]
-        self._rounds.update(todo)
-        tried |= {i: self.target.phase(found[i]) for i in todo}
-        return todo
+    # --- closing
 
-    def _is_to_close(
-        self, outcome: CloseOutcome[T] | None, entity: T, tried: dict[int, Phase]
-    ) -> bool:
+    async def _close_listed(self, listed: _Listed[T]) -> bool:
+        """Close what a listing shows; return whether to list again."""
+        closable, cancellable = self._due(listed.closable), self._due(listed.cancellable)
+        if closable:
+            await self._close(self._target, closable, wholesale=not self._outcomes)
+        if cancellable and self._cancel is not None and not self._is_stopped():
+            await self._close(self._cancel, cancellable)
+        return bool(closable or cancellable) and not self._is_stopped()
+
+    def _is_stopped(self) -> bool:
+        return any(stops_everything(outcome.error) for outcome in self._outcomes.values())
+
+    def _due(self, entities: dict[int, T]) -> list[int]:
+        """Return which ones are to be closed, each so often as the policy allows."""
+        due = [
+            i
+            for i, entity in entities.items()
+            if self._rounds[i] < self._policy.attempts
+            and self._is_due(self._outcomes.get(i), entity)
+        ]
+        self._rounds.update(due)
+        self._tried |= {i: self._target.phase(entities[i]) for i in due}
+        return due
+
+    def _is_due(self, outcome: CloseOutcome[T] | None, entity: T) -> bool:
         """Tell whether to close what a fresh listing shows closable, after what became of it."""
         if outcome is None or outcome.state in _AGAIN:
             return True
         # A refusal would only be repeated, unless things have changed: a position was entered
         # after its cancel was refused.
-        changed = self.target.phase(entity) is not tried[outcome.trade_id]
+        changed = self._target.phase(entity) is not self._tried[outcome.trade_id]
         return outcome.state is CloseState.REJECTED and changed
 
-    async def _close(
-        self, todo: list[int], ends: float | None, *, wholesale: bool
-    ) -> dict[int, CloseOutcome[T]]:
-        if wholesale and (error := await self._close_wholesale(todo, ends)):
-            return {i: CloseOutcome(i, CloseState.NOT_SENT, None, error) for i in todo}
-        left = None if ends is None else max(0.0, ends - asyncio.get_running_loop().time())
-        report = await CloseBatch(
-            self.target,
-            todo,
-            policy=self.policy,
-            confirm=self.confirm,
+    async def _close(self, target: Target[T], due: list[int], *, wholesale: bool = False) -> None:
+        in_question: list[int] = []
+        if wholesale and self._wholesale is not None:
+            error = await self._close_wholesale(self._wholesale, due)
+            if error is not None and stops_everything(error):
+                self._outcomes |= {i: CloseOutcome(i, CloseState.NOT_SENT, None, error) for i in due}
+                return
+            in_question = due if error is None else []
+        left = None
+        if self._ends is not None:
+            left = max(0.0, self._ends - asyncio.get_running_loop().time())
+        batch = CloseBatch(
+            target,
+            due,
+            policy=self._policy,
+            confirm=self._confirm,
             deadline=left,
-            on_outcome=self.on_outcome,
+            listed=True,
+            on_outcome=self._on_outcome,
         )
-        return {outcome.trade_id: outcome for outcome in report}
+        batch.leave_in_question(in_question)
+        self._outcomes |= {outcome.trade_id: outcome for outcome in await batch}
 
     async def _close_wholesale(
-        self, todo: list[int], ends: float | None
+        self, wholesale: Callable[[], Awaitable[object]], due: list[int]
     ) -> ThreeCommasError | None:
-        """Close all with one request; what became of each is left in doubt, so it will be read.
+        """Close all with one request; what became of each is left in question, so it will be read.
 
-        Returns the error where it says that closing them one by one could not pass either.
+        Returns the error where it says that none was closed.
         """
-        if self.wholesale is None:
-            return None
-        self.target.doubts.update(todo)
+        registry = self._target.registry
+        news = [entity_id for entity_id in due if registry.note(entity_id)]
         try:
-            async with asyncio.timeout_at(ends):
-                await self.wholesale()
+            async with asyncio.timeout_at(self._ends):
+                await wholesale()
         except TimeoutError:
             return None
         except ThreeCommasError as error:
             if error.may_have_taken_effect:
                 return None
-            self.target.doubts.difference_update(todo)
-            return error if stops_everything(error) else None
+            for entity_id in news:  # what another call left in question stays so
+                registry.settle(entity_id)
+            return error
         return None
 
-    async def _closable(self, ends: float | None) -> dict[int, T]:
-        try:
-            async with asyncio.timeout_at(ends):
-                return {
-                    self.target.id_of(entity): entity
-                    async for page in self.listing()
-                    for entity in page
-                    if self.target.is_closable(entity)
-                }
-        except TimeoutError:
-            text = f"the list could not be read before the deadline of {self.deadline:g} s"
-        raise RequestNotSentError(text)
+
+# Places that a text about filters without a match names.
+_NAMED = 10
+
+
+def _left_alone(entity_id: int, entity: T, why: str) -> CloseOutcome[T]:
+    error = RequestNotSentError(f"trade {entity_id}: left alone; {why}")
+    return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, error)

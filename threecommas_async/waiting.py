@@ -87,7 +87,7 @@ class Gate:
         self._free = size
         self._line: Line[None, None] = Line()
 
-    async def enter(self, priority: Priority) -> None:
+    async def enter(self, priority: Priority, *, closing: bool = True) -> None:
         """Wait until a place is free. Follow with `leave`, whatever happens."""
         if self._free:
             self._free -= 1

@@ -5,8 +5,9 @@ Each call sends its number along (`X-Call`), so every request belongs to one cal
 
 import asyncio
 import itertools
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import httpx
@@ -14,7 +15,7 @@ from attrs import define, field, frozen
 from hypothesis import event
 from hypothesis import strategies as st
 
-from tests.support import Api, error
+from tests.support import Api, error, trade_json
 from threecommas_async import CloseBatch, CloseOutcome, CloseReport, CloseState, SmartTrade
 
 Outcome = CloseOutcome[SmartTrade]
@@ -32,6 +33,34 @@ CLOSABLE = {"POST": "waiting_targets", "DELETE": "waiting_position"}
 TOLERATED = {"rejected, and late", "unknown for nothing", "cancelled without waiting"}
 """What the package does not keep yet. Take out what is mended, and the machine holds it to that."""
 
+GATEWAY_PAGE = "<html><h1>Not here</h1></html>"
+CHARSETS = ["base64", "hex", "utf-16", "undefined", "idna", "rot13"]
+TOLD_LATELY = 30.0
+"""So long after a call said that a close is accepted, reads that show it open prove nothing."""
+FRESH = 6.0
+"""A cancel leaves no later than this after the read that showed the entry not filled."""
+
+
+class Drip(httpx.AsyncByteStream):
+    """A body that comes a byte at a time and never ends."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(5)
+            yield b" "
+
+
+def _in_charset(status: int) -> Callable[[], httpx.Response]:
+    """An error page in a charset that nobody can decode."""
+    kinds = itertools.cycle(CHARSETS)
+
+    def page() -> httpx.Response:
+        headers = {"Content-Type": f"text/html; charset={next(kinds)}"}
+        return httpx.Response(status, headers=headers, content=b"\xff<html>")
+
+    return page
+
+
 UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
     "reset": lambda: httpx.ReadError("connection reset"),
     "stale": lambda: httpx.RemoteProtocolError("Server disconnected without sending a response."),
@@ -42,6 +71,10 @@ UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
     "empty": lambda: httpx.Response(504),
     "garbage": lambda: httpx.Response(201, text="<<<"),
     "wrong type": lambda: httpx.Response(201, json=["ok"]),
+    "gateway 404": lambda: httpx.Response(404, html=GATEWAY_PAGE),
+    "odd charset": _in_charset(504),
+    "drip": lambda: httpx.Response(201, stream=Drip()),
+    "wrong id": lambda: httpx.Response(201, json=trade_json(99, "panic_sell_pending")),
 }
 REFUSALS: dict[str, Callable[[], httpx.Response]] = {
     "401": lambda: error(401, "signature_invalid"),
@@ -49,6 +82,11 @@ REFUSALS: dict[str, Callable[[], httpx.Response]] = {
     "418": lambda: httpx.Response(418, headers={"Retry-After": f"{BLOCK:g}"}, text="banned"),
     "422": lambda: error(422, text="below minimum"),
     "429": lambda: httpx.Response(429, headers={"Retry-After": f"{BLOCK:g}"}),
+    "429 in an odd charset": lambda: httpx.Response(
+        429,
+        headers={"Retry-After": f"{BLOCK:g}", "Content-Type": "text/plain; charset=base64"},
+        content=b"slow down",
+    ),
     "plan": lambda: httpx.Response(429, json={"error": "plan", "error_description": "Upgrade"}),
 }
 
@@ -70,7 +108,9 @@ _lost = st.builds(
 )
 _refused = st.builds(Fault, st.sampled_from([*REFUSALS]))
 close_faults = _lost | _refused | st.builds(Fault, delay=_delays) | st.just(Fault("no connection"))
-read_faults = st.builds(Fault, st.sampled_from([*UNANSWERED, *REFUSALS, "right"]), delay=_delays)
+read_faults = st.builds(
+    Fault, st.sampled_from([*UNANSWERED, *REFUSALS, "missing", "right"]), delay=_delays
+)
 
 
 @define(eq=False, repr=False)
@@ -107,10 +147,14 @@ class Call:
     number: int
     kind: str
     ids: list[int]
+    client: int = 0
+    """Which client it was made with; clients know nothing of each other's closes."""
     task: "asyncio.Task[None] | None" = None
     batch: CloseBatch[SmartTrade] | None = None
     report: Report | None = None
     over: bool = False
+    closed: bool = False
+    """Its client has been closed: nothing may leave any more."""
     stopped: bool = False
     """One of its closes was answered what no other can get past."""
     requests: list[Request] = field(factory=list[Request])
@@ -138,6 +182,13 @@ class Server(Api):
         self.done_by: dict[int, Call] = {}
         self.wrong: list[str] = []
         """What must not happen. To the client, an assertion in here would be a lost connection."""
+        self.lag = 0.0
+        """How many seconds reads lag behind what was carried out."""
+        self.entered_at: dict[int, float] = {}
+        self._history: dict[int, list[tuple[float, str]]] = {}
+        self._missing: set[int] = set()
+        self._accepted_told: dict[tuple[int, int], float] = {}
+        """When a call of a client last said of a trade that its close is accepted."""
         self._told: dict[int, int] = {}
         """When a call last said of a trade what became of it."""
         self._events = itertools.count()
@@ -181,7 +232,7 @@ class Server(Api):
             request.ended = next(self._events)
         if isinstance(answer, Exception):
             raise answer
-        if fault.answer in {"418", "429"}:
+        if fault.answer in {"418", "429", "429 in an odd charset"}:
             self._blocked_until = _now() + BLOCK
         call.stopped |= request.closes and fault.answer in {"401", "418", "plan"}
         if fault.answer not in UNANSWERED:
@@ -207,15 +258,60 @@ class Server(Api):
                 loop.call_later(fault.delay, self._carry_out, request)
         elif request.closes:
             answer = self._carry_out(request)
-        elif request.trade_id is None:
-            answer = self._list(http)
         else:
-            answer = await self._read(request.trade_id)
+            answer = await self._read_with_lag(http, request.trade_id, fault)
         slow = fault.delay if fault.answer == "right" else 0.0
         await asyncio.sleep(30.0 if fault.answer == "silence" else 0.1 + slow)
         return answer
 
+    async def _read_with_lag(
+        self, http: httpx.Request, trade_id: int | None, fault: Fault
+    ) -> httpx.Response:
+        if trade_id is None:
+            return self._with_lag(lambda: self._list(http))
+        if fault.answer == "missing" and trade_id not in self._missing:
+            self._missing.add(trade_id)  # the next read of it finds it
+            return error(404, "not_found")
+        self._missing.discard(trade_id)
+        if trade_id not in self.status:
+            return await self._read(trade_id)
+        return self._with_lag(lambda: httpx.Response(200, json=self.trade(trade_id)))
+
+    def _with_lag(self, read: Callable[[], httpx.Response]) -> httpx.Response:
+        """Answer a read from what was true some time ago."""
+        self.remember()
+        true, accepted = self.status.copy(), self.accepted.copy()
+        if self.lag:
+            then = _now() - self.lag
+            for trade_id, history in self._history.items():
+                self.status[trade_id] = next(s for at, s in reversed(history) if at <= then)
+            self.accepted.clear()  # else `trade` would bring it up to date
+        try:
+            return read()
+        finally:
+            self.status |= true
+            self.accepted |= accepted
+
+    def remember(self) -> None:
+        """Take down what has changed, for reads that lag."""
+        for trade_id in self.status:
+            self.trade(trade_id)  # brings its status up to date
+            history = self._history.setdefault(trade_id, [(-1e9, self.status[trade_id])])
+            if history[-1][1] != self.status[trade_id]:
+                history.append((_now(), self.status[trade_id]))
+
+    def seen_open(self) -> set[int]:
+        """The trades that are open, also to reads that lag."""
+        self.remember()
+        then = _now() - self.lag
+        return {
+            trade_id
+            for trade_id, history in self._history.items()
+            if {status for at, status in history[-1:] if at <= then} == {CLOSABLE["POST"]}
+        }
+
     def _carry_out(self, request: Request) -> httpx.Response:
+        self.remember()
         request.pending = False
         trade_id = request.trade_id or 0
         if request.method == "DELETE" and self.status[trade_id] == CLOSABLE["DELETE"]:
@@ -223,22 +319,33 @@ class Server(Api):
         answer = self.apply(trade_id)
         if answer.is_success:
             self.done_by[trade_id] = request.call
+        self.remember()
         return answer
 
     def _may_be_sent(self, request: Request) -> None:
         call, trade_id = request.call, request.trade_id
         self.check(not call.over, call, "a request after its end")
+        self.check(not call.closed, call, "a request after its client was closed")
         self.check(not (call.stopped and request.closes), call, "a close after it was stopped")
         self.check(_now() > self._blocked_until - SLACK, call, "a request during a block")
         self._arrivals = [at for at in self._arrivals if at > _now() - WINDOW + SLACK] + [_now()]
         self.check(len(self._arrivals) <= LIMIT, call, "a request above the limit")
+        if request.method == "DELETE" and trade_id is not None:
+            since = _now() - self.entered_at.get(trade_id, math.inf)
+            self.check(since <= FRESH + self.lag, call, f"a cancel of what was entered: {request}")
         if request.closes and trade_id is not None:
             for earlier in [post for other in self.calls for post in other.closes(trade_id)]:
                 self._may_be_repeated(request, trade_id, earlier)
 
     def _may_be_repeated(self, request: Request, trade_id: int, earlier: Request) -> None:
         """The rule in the text of `test_closing_machine`."""
-        seen = set[str]().union(*(c.seen(trade_id, earlier.ended) for c in self.calls))
+        if earlier.call.client != request.call.client:
+            return
+        told_at = self._accepted_told.get((request.call.client, trade_id), -math.inf)
+        lately = _now() < told_at + TOLD_LATELY - SLACK
+        self.check(not lately, request.call, f"{request} after its close was accepted")
+        calls = [c for c in self.calls if c.client == request.call.client]
+        seen = set[str]().union(*(c.seen(trade_id, earlier.ended) for c in calls))
         allowed = earlier.refused or CLOSABLE[request.method] in seen
         if earlier.call is not request.call:
             allowed |= earlier.accepted or self._told.get(trade_id, -1) > earlier.sent
@@ -253,6 +360,8 @@ class Server(Api):
         """Take down what a call says of a trade, in the moment it says it."""
         call.outcomes[outcome.trade_id] = outcome
         call.heard.append(outcome.trade_id)
+        if outcome.state is CloseState.ACCEPTED:
+            self._accepted_told[call.client, outcome.trade_id] = _now()
         if outcome.state in TOLD:
             self._told[outcome.trade_id] = next(self._events)
         self.judge(call, outcome)

@@ -32,10 +32,12 @@ wrong any more, all calls end and the next closes the rest.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+import httpx
 import looptime
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -64,6 +66,7 @@ from tests.property.closing_server import (
 )
 from tests.support import client_of
 from threecommas_async import (
+    AsyncClient,
     CloseFailedError,
     CloseOutcome,
     CloseState,
@@ -74,11 +77,49 @@ from threecommas_async import (
     SlidingWindowLimiter,
     ThreeCommasError,
 )
+from threecommas_async.rate_limit import Permit
 
 ids = st.integers(1, TRADES + 2)  # the last two do not exist
 trade_ids = st.integers(1, TRADES)
 deadlines = st.none() | st.sampled_from([0.0, 0.2, 1.0, 5.0, 30.0])
 Work = Callable[..., Awaitable[None]]
+
+
+class Foreign:
+    """Code of the user's that the package calls: hooks, callbacks, log filters, a limiter."""
+
+    MOODS = (ValueError, asyncio.CancelledError)
+
+    def __init__(self) -> None:
+        self.moods: list[type[BaseException] | None] = []
+
+    def act(self) -> None:
+        """Raise, if that is what comes next."""
+        if self.moods and (mood := self.moods.pop(0)):
+            raise mood
+
+    def hook(self, _: object) -> None:
+        self.act()
+
+    def filter(self, _: logging.LogRecord) -> bool:
+        self.act()
+        return False
+
+
+class UnreliableLimiter(SlidingWindowLimiter):
+    """Does all it should, and may raise all the same."""
+
+    def __init__(self, foreign: Foreign, *limits: Any, **settings: Any) -> None:
+        super().__init__(*limits, **settings)
+        self._foreign = foreign
+
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
+        await super().release(permit, sent=sent, late=late)
+        self._foreign.act()
+
+    async def block(self, seconds: float) -> None:
+        self._foreign.act()
+        await super().block(seconds)
 
 
 class Closing(RuleBasedStateMachine):
@@ -88,11 +129,23 @@ class Closing(RuleBasedStateMachine):
         super().__init__()
         self.loop = looptime.new_event_loop(start=0, _enabled=True)
         self.server = Server()
-        self.client = client_of(
+        self.foreign = Foreign()
+        self.clients = 0
+        self.limiter = UnreliableLimiter(self.foreign, LIMIT, WINDOW, reserve=1)
+        self.client = self.new_client()
+        self.closed: list[AsyncClient] = []
+        self.log = logging.getLogger("threecommas_async")
+        self.log.addFilter(self.foreign.filter)
+
+    def new_client(self) -> AsyncClient:
+        self.clients += 1
+        return client_of(
             self.server,
-            limiter=SlidingWindowLimiter(LIMIT, WINDOW, reserve=1),
+            limiter=self.limiter,
             max_connections=3,
             retry=RetryPolicy(attempts=3),
+            timeout=httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=None),
+            hooks=[self.foreign.hook],
         )
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -120,8 +173,32 @@ class Closing(RuleBasedStateMachine):
 
     @rule(trade_id=trade_ids)
     def a_position_is_entered(self, trade_id: int) -> None:
-        if self.server.status[trade_id] == CLOSABLE["DELETE"]:
-            self.server.status[trade_id] = CLOSABLE["POST"]
+        async def enter() -> None:
+            self.server.remember()
+            if self.server.status[trade_id] == CLOSABLE["DELETE"]:
+                self.server.status[trade_id] = CLOSABLE["POST"]
+                self.server.entered_at[trade_id] = self.loop.time()
+            self.server.remember()
+
+        self.run(enter())
+
+    @rule(lag=st.sampled_from([0.0, 2.0, 9.0]))
+    def reads_lag(self, lag: float) -> None:
+        self.server.lag = lag
+
+    @rule(moods=st.lists(st.sampled_from([None, *Foreign.MOODS]), max_size=12))
+    def foreign_code_will_raise(self, moods: list[type[BaseException] | None]) -> None:
+        self.foreign.moods.extend(moods)
+
+    @rule()
+    def the_client_is_closed(self) -> None:
+        calls = [call for call in self.running if call.client == self.clients]
+        before = self.loop.time()
+        self.run(self.client.aclose())
+        assert self.loop.time() - before < SLACK, "closing the client waits for something"
+        for call in calls:
+            call.closed = True
+        self.client = self.new_client()
 
     # --- the client
 
@@ -129,11 +206,12 @@ class Closing(RuleBasedStateMachine):
         these=st.lists(ids, min_size=1, max_size=9),
         confirm=st.booleans(),
         deadline=deadlines,
-        iterate=st.booleans(),
+        iterate=st.none() | st.sampled_from([0, 1, 2, 99]),
     )
     def close_many(
-        self, *, these: list[int], confirm: bool, deadline: float | None, iterate: bool
+        self, *, these: list[int], confirm: bool, deadline: float | None, iterate: int | None
     ) -> None:
+        """`iterate`: how many outcomes to take before the loop is left; None to await it."""
         options = {"confirm": confirm, "deadline": deadline}
         self.start("close_many", these, self._close_many, options, iterate=iterate)
 
@@ -142,7 +220,7 @@ class Closing(RuleBasedStateMachine):
     def close_leftovers(self, data: st.DataObject, deadline: float | None) -> None:
         reports = [call.report for call in self.server.calls if call.report]
         these = list(data.draw(st.sampled_from(reports[-3:]), label="report").leftovers)
-        self.close_many(these=these, confirm=False, deadline=deadline, iterate=False)
+        self.close_many(these=these, confirm=False, deadline=deadline, iterate=None)
 
     @rule(trade_id=ids, deadline=deadlines)
     def close_by_market(self, trade_id: int, deadline: float | None) -> None:
@@ -157,6 +235,12 @@ class Closing(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 0.1, 0.25, 0.7, 2.0, 8.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
+
+    @rule(turns=st.integers(1, 12))
+    def the_loop_turns(self, turns: int) -> None:
+        """A little, so that a cancellation comes at every place there is."""
+        for _ in range(turns):
+            self.run(asyncio.sleep(0))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), wait=st.booleans())
@@ -186,7 +270,7 @@ class Closing(RuleBasedStateMachine):
     def start(
         self, kind: str, these: list[int], work: Work, options: dict[str, Any], **how: Any
     ) -> None:
-        call = Call(len(self.server.calls), kind, these)
+        call = Call(len(self.server.calls), kind, these, self.clients)
         self.server.calls.append(call)
         options["extra_headers"] = {"X-Call": str(call.number)}
 
@@ -203,17 +287,30 @@ class Closing(RuleBasedStateMachine):
         call.task.add_done_callback(ended)
 
     def hear(self, call: Call) -> Callable[[Outcome], None]:
-        return lambda outcome: self.server.hear(call, outcome)
+        def hear(outcome: Outcome) -> None:
+            self.server.hear(call, outcome)
+            self.foreign.act()
 
-    async def _close_many(self, call: Call, options: dict[str, Any], *, iterate: bool) -> None:
+        return hear
+
+    async def _close_many(self, call: Call, options: dict[str, Any], *, iterate: int | None) -> None:
         began, check = self.loop.time(), self.server.check
         batch = call.batch = self.client.smart_trades.close_many(
             call.ids, on_outcome=self.hear(call), **options
         )
         try:
-            if iterate:
-                given = [outcome async for outcome in batch]
-                check(given == [call.outcomes[i] for i in call.heard], call, f"gave {given}")
+            if iterate is not None:
+                given: list[Outcome] = []
+                async for outcome in batch:
+                    given.append(outcome)
+                    if len(given) > iterate:
+                        break
+                heard = [call.outcomes[i] for i in call.heard]
+                check(given == heard[: len(given)], call, f"gave {given}")
+                if len(given) > iterate:
+                    self.server.judge_report(call, batch.report)
+                    call.closed = True  # nothing leaves after this moment
+                    await asyncio.sleep(0.01)
             else:
                 await batch
         finally:
@@ -253,7 +350,7 @@ class Closing(RuleBasedStateMachine):
 
     async def _close_all(self, call: Call, options: dict[str, Any]) -> None:
         server = self.server
-        before = {i for i, status in server.status.items() if status == CLOSABLE["POST"]}
+        before = server.seen_open()
         try:
             report = await self.client.smart_trades.close_all(on_outcome=self.hear(call), **options)
         except ThreeCommasError:
@@ -286,17 +383,20 @@ class Closing(RuleBasedStateMachine):
             self.run(asyncio.wait(left) if left else asyncio.sleep(0))
             self.run(self.client.aclose())
             self.loop.close()
+            self.log.removeFilter(self.foreign.filter)
 
     def _end_well(self) -> None:
         """Let nothing go wrong any more: all calls end, and one more closes the rest."""
         server = self.server
+        self.foreign.moods.clear()
+        server.lag = 0.0
         server.read_faults.clear()
         server.close_faults.clear()
         self.time_passes(seconds=1000.0)
         assert not self.running, "some calls do not end"
         for trade_id in server.status:
             self.a_position_is_entered(trade_id=trade_id)
-        self.close_many(these=[*server.status], confirm=True, deadline=None, iterate=False)
+        self.close_many(these=[*server.status], confirm=True, deadline=None, iterate=None)
         self.time_passes(seconds=1000.0)
         assert {outcome.state for outcome in server.calls[-1].outcomes.values()} <= TOLD
 

@@ -70,7 +70,7 @@ def test_the_documented_example_comes_back_field_by_field() -> None:
         ("failed", False, Phase.FAILED, False),
         ("brand_new", True, Phase.OPEN, True),
         ("brand_new", None, Phase.UNCLEAR, False),
-        ("quantum_sold", None, Phase.CLOSED, False),
+        ("quantum_sold", None, Phase.UNCLEAR, False),
     ],
 )
 def test_the_status_tells_where_a_deal_stands(
@@ -155,7 +155,8 @@ def bot_api(bot_answer: httpx.Response | Exception, log: list[str]) -> Any:
 
     def row(deal_id: int) -> dict[str, object]:
         is_open = status[deal_id] == "bought"
-        return {"id": deal_id, "status": status[deal_id], "panic_sellable?": is_open}
+        code = status[deal_id]
+        return {"id": deal_id, "bot_id": 9, "status": code, "panic_sellable?": is_open}
 
     return handler
 

@@ -42,13 +42,24 @@ def test_a_hook_that_fails_is_logged_and_stops_nobody(caplog: pytest.LogCaptureF
     assert "ZeroDivisionError: on Blocked" in caplog.text
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_what_is_meant_to_end_the_program_goes_through(stop: type[BaseException]) -> None:
     def stopping(_: Event) -> None:
         raise stop
 
     with pytest.raises(stop):
         emit([stopping], BLOCKED)
+
+
+def test_a_hook_that_reads_a_cancelled_future_is_one_that_failed() -> None:
+    """Its `CancelledError` cancels nobody: no close may be lost for it."""
+    called: list[Event] = []
+
+    def broken(_: Event) -> None:
+        raise asyncio.CancelledError
+
+    emit([broken, called.append], BLOCKED)
+    assert called == [BLOCKED]
 
 
 def test_events_are_frozen_and_tell_what_happened() -> None:

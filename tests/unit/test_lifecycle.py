@@ -72,28 +72,57 @@ def test_the_code_may_stand_in_type_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "phase"),
+    "code",
     [
-        ("take_profit_finished", Phase.CLOSED),
-        ("successfully_finish", Phase.CLOSED),
-        ("closed", Phase.CLOSED),
-        ("manually_sold", Phase.CLOSED),
-        ("completed", Phase.CLOSED),
-        ("user_cancelled", Phase.CLOSED),
-        ("liquidated", Phase.CLOSED),
-        ("liquidation_pending", Phase.CLOSING),
-        ("take_profit_in_progress", Phase.CLOSING),
-        ("panic_sell_order_placed", Phase.CLOSING),
-        ("brand_new", Phase.UNCLEAR),
-        ("finished_entry", Phase.UNCLEAR),
-        ("FINISHED", Phase.UNCLEAR),
-        ("", Phase.UNCLEAR),
-        (None, Phase.UNCLEAR),
+        "take_profit_finished",
+        "closed",
+        "completed",
+        "liquidation_pending",
+        "take_profit_in_progress",
+        "panic_sell_order_placed",
+        "brand_new",
+        "FINISHED",
+        "",
+        None,
     ],
 )
-def test_a_code_nobody_knows_is_judged_by_how_it_ends(code: str | None, phase: Phase) -> None:
-    assert smart_trade_phase(trade(code)) is phase
-    assert smart_trade_phase(trade(code, panic_sell_available=False)) is phase
+def test_a_code_nobody_knows_never_means_closing_or_closed(code: str | None) -> None:
+    assert smart_trade_phase(trade(code)) is Phase.UNCLEAR
+    assert smart_trade_phase(trade(code, panic_sell_available=False)) is Phase.UNCLEAR
+
+
+def test_a_stop_loss_that_has_not_sold_leaves_a_position_to_be_closed() -> None:
+    missed = trade("stop_loss_in_progress", panic_sell_available=True)
+    assert smart_trade_phase(missed) is Phase.OPEN
+    assert smart_trade_is_closable(missed)
+    assert smart_trade_phase(trade("stop_loss_in_progress")) is Phase.CLOSING
+
+
+@pytest.mark.parametrize(
+    ("not_filled", "position", "cancellable"),
+    [
+        (False, "finished", False),
+        (True, "finished", True),
+        (None, "finished", False),
+        (None, "order_placed", True),
+    ],
+)
+def test_an_entry_that_seems_filled_is_not_to_be_cancelled(
+    not_filled: bool | None,  # noqa: FBT001 - a column of the table
+    position: str,
+    cancellable: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    waiting = structure(
+        {
+            "id": 7,
+            "status": {"basic_type": "waiting_position"},
+            "data": {"cancel_available": True},
+            "position": {"status": {"basic_type": position}},
+            "is_position_not_filled": not_filled,
+        },
+        SmartTrade,
+    )
+    assert smart_trade_is_cancellable(waiting) is cancellable
 
 
 @pytest.mark.parametrize("code", ["brand_new", "partially_sold", "", "entry_pending"])
@@ -114,7 +143,10 @@ def test_an_open_trade_can_be_closed_unless_the_server_says_no(
     assert smart_trade_is_closable(opened) is closable
 
 
-@pytest.mark.parametrize("code", [c for c in PHASES if PHASES[c] is not Phase.OPEN])
+@pytest.mark.parametrize(
+    "code",
+    [c for c in PHASES if PHASES[c] is not Phase.OPEN and c != "stop_loss_in_progress"],
+)
 def test_only_an_open_trade_can_be_closed(code: str) -> None:
     assert not smart_trade_is_closable(trade(code, panic_sell_available=True))
 
@@ -143,7 +175,11 @@ def test_only_what_has_no_position_yet_and_may_be_cancelled_is_cancellable(
 
 DEAL_PHASES = {
     "base_order_placed": Phase.NOT_ENTERED,
+    "created": Phase.NOT_ENTERED,
     "bought": Phase.OPEN,
+    "bought_safety_pending": Phase.OPEN,
+    "bought_take_profit_pending": Phase.OPEN,
+    "ttp_activated": Phase.OPEN,
     "ttp_order_placed": Phase.OPEN,
     "close_strategy_activated": Phase.OPEN,
     "panic_sell_pending": Phase.CLOSING,
@@ -177,11 +213,11 @@ def test_every_known_code_of_a_deal_has_its_phase(code: DealStatusCode) -> None:
         ("brand_new", True, Phase.OPEN),
         ("brand_new", None, Phase.UNCLEAR),
         ("brand_new", False, Phase.UNCLEAR),
-        ("take_profit_order_placed", False, Phase.CLOSING),
-        ("take_profit_finished", False, Phase.CLOSED),
+        ("take_profit_order_placed", False, Phase.UNCLEAR),
+        ("take_profit_finished", False, Phase.UNCLEAR),
     ],
 )
-def test_a_deal_with_a_code_nobody_knows_is_judged_by_its_flag_and_how_it_ends(
+def test_a_deal_with_a_code_nobody_knows_is_judged_by_its_flag_alone(
     code: str,
     panic_sellable: bool | None,  # noqa: FBT001 - a column of the table
     phase: Phase,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from threecommas_async import AsyncClient, CloseBatch
 from threecommas_async.confirming import watch
 from threecommas_async.options import check_ids
 from threecommas_async.resources.smart_trades import CANCEL, SmartTrades
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from threecommas_async import CloseOutcome, SmartTrade, ThreeCommasError
-    from threecommas_async.call import Trace
-    from threecommas_async.closing import Target
-    from threecommas_async.lifecycle import Phase
-    from threecommas_async.pipeline import Pipeline
 
 __all__ = ["CommandClient", "Trades"]
 
@@ -43,7 +41,7 @@ class Trades(SmartTrades):
     ) -> CloseBatch[SmartTrade]:
         """Cancel many, each exactly once, as `close_many` closes them."""
         return CloseBatch(
-            _Cancelling(self._pipeline, self._target({})),
+            evolve(self._target({}), closes=CANCEL, is_closable=_can_be_cancelled),
             check_ids(trade_ids),
             policy=self._pipeline.retry,
             confirm=confirm,
@@ -61,32 +59,5 @@ class Trades(SmartTrades):
         await watch(self._target({}), check_ids(trade_ids), seen, pause=0.0)
 
 
-class _Cancelling:
-    """Smart trades as something to cancel, see `closing.Target`."""
-
-    def __init__(self, pipeline: Pipeline, trades: Target[SmartTrade]) -> None:
-        self.doubts = trades.doubts
-        self._pipeline = pipeline
-        self._trades = trades
-
-    async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
-        path = {"trade_id": entity_id}
-        return (await self._pipeline.send(CANCEL, path=path, trace=trace)).data
-
-    def is_closable(self, entity: SmartTrade) -> bool:
-        return entity.data.cancel_available is True
-
-    async def read(self, entity_id: int) -> SmartTrade:
-        return await self._trades.read(entity_id)
-
-    def listings(self) -> Sequence[Callable[[], AsyncIterator[Sequence[SmartTrade]]]]:
-        return self._trades.listings()
-
-    def id_of(self, entity: SmartTrade) -> int:
-        return self._trades.id_of(entity)
-
-    def phase(self, entity: SmartTrade) -> Phase:
-        return self._trades.phase(entity)
-
-    def failure(self, entity: SmartTrade) -> str | None:
-        return self._trades.failure(entity)
+def _can_be_cancelled(trade: SmartTrade) -> bool:
+    return trade.data.cancel_available is True

@@ -92,7 +92,11 @@ class OrderType(StrEnum):
 
 
 class DealStatusCode(StrEnum):
-    """State of a deal. The last six are in no documented list, but in examples or met by bots."""
+    """State of a deal.
+
+    Those from PANIC_SELL_PENDING on are in no documented list, but in examples, in an older
+    description, or met by bots.
+    """
 
     BOUGHT = "bought"
     CANCELLED = "cancelled"
@@ -110,3 +114,7 @@ class DealStatusCode(StrEnum):
     CANCEL_PENDING = "cancel_pending"
     STOP_LOSS_PENDING = "stop_loss_pending"
     STOP_LOSS_ORDER_PLACED = "stop_loss_order_placed"
+    CREATED = "created"
+    BOUGHT_SAFETY_PENDING = "bought_safety_pending"
+    BOUGHT_TAKE_PROFIT_PENDING = "bought_take_profit_pending"
+    TTP_ACTIVATED = "ttp_activated"

@@ -4,26 +4,116 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+
+from attrs import field, frozen
 
 from ..batch import CloseBatch
 from ..call import Trace
-from ..closing import Target, close_one, error_of, interrupted, keep_doubts
+from ..closing import close_one, error_of, interrupted
 from ..confirming import wait_closed
-from ..doubts import Doubts
+from ..endpoint import Endpoint, Priority
 from ..options import CallOptions, check_callback, check_id, check_ids, check_options, check_seconds
 from ..outcomes import CloseOutcome, CloseReport
+from ..registry import CloseRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from typing import Unpack
 
     from ..call import QueryValue
+    from ..lifecycle import Phase
     from ..pipeline import Pipeline
 
-__all__ = ["ClosableResource", "join_filters", "split_filters"]
+__all__ = ["ClosableResource", "Pages", "ResourceTarget", "split_filters"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+# A read on which a close hangs is made again after so many seconds, rather than waited for: the
+# slowest answer that was recorded took 7.3 s.
+_LOOKUP_TIMEOUT = 10.0
+
+
+class Pages(Protocol[T_co]):
+    """Goes through all pages of a list."""
+
+    def __call__(
+        self,
+        filters: Mapping[str, QueryValue],
+        options: CallOptions,
+        priority: Priority = Priority.NORMAL,
+        trace: Trace | None = None,
+    ) -> AsyncIterator[Sequence[T_co]]:
+        """Return the pages that pass the filters."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class ResourceTarget(Generic[T]):
+    """The entities of one resource as something to close, see `closing.Target`."""
+
+    pipeline: Pipeline
+    registry: CloseRegistry[T]
+    options: CallOptions = field(repr=False)
+    id_name: str
+    """The name of the id in the paths."""
+    closes: Endpoint[T]
+    reads: Endpoint[T]
+    pages: Pages[T]
+    recent: Mapping[str, QueryValue]
+    """Filters of the listing that shows first what has just been closed."""
+    active: Mapping[str, QueryValue]
+    """Filters of the listing of what is not over."""
+    identity: Callable[[T], int]
+    phase: Callable[[T], Phase]
+    is_closable: Callable[[T], bool]
+    failure: Callable[[T], str | None]
+
+    async def close(self, entity_id: int, trace: Trace) -> T:
+        """POST the close and return the entity as answered."""
+        answer = await self.pipeline.send(
+            self.closes,
+            path={self.id_name: entity_id},
+            options=self.options,
+            trace=trace,
+            entity_id=entity_id,
+        )
+        return answer.data
+
+    async def read(self, entity_id: int, priority: Priority) -> T:
+        """Read one entity."""
+        answer = await self.pipeline.send(
+            self.reads,
+            path={self.id_name: entity_id},
+            options=self._reading(priority),
+            priority=priority,
+            entity_id=entity_id,
+        )
+        return answer.data
+
+    def listings(
+        self, priority: Priority, trace: Trace
+    ) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
+        """Return the listings to look through for many entities, the most promising first."""
+        # What was closed was updated just now; what was not is still active.
+        options = self._reading(priority)
+        return (
+            lambda: self.pages(self.recent, options, priority, trace),
+            lambda: self.pages(self.active, options, priority, trace),
+        )
+
+    def id_of(self, entity: T) -> int:
+        """Return the entity's id."""
+        return self.identity(entity)
+
+    def _reading(self, priority: Priority) -> CallOptions:
+        """Return the options of a read: shorter where a close hangs on it."""
+        if priority is not Priority.CLOSE:
+            return self.options
+        usual = self.options.get("timeout") or self.pipeline.read_timeout
+        timeout = min(usual, _LOOKUP_TIMEOUT)
+        return cast("CallOptions", {**self.options, "timeout": timeout})
 
 
 class ClosableResource(ABC, Generic[T]):
@@ -31,11 +121,10 @@ class ClosableResource(ABC, Generic[T]):
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        # What earlier calls left UNKNOWN is read before it is closed again.
-        self._doubts = Doubts()
+        self._registry = CloseRegistry[T]()
 
     @abstractmethod
-    def _target(self, options: CallOptions) -> Target[T]:
+    def _target(self, options: CallOptions) -> ResourceTarget[T]:
         """Return the entities as something to close, each request with these options."""
 
     async def close_by_market(self, trade_id: int, **options: Unpack[CallOptions]) -> T:
@@ -62,22 +151,19 @@ class ClosableResource(ABC, Generic[T]):
         check_id(trade_id)
         check_seconds(deadline := options.get("deadline"), "deadline")
         target, trace = self._target(options), Trace()
-        outcome: CloseOutcome[T]
         closing = close_one(
-            target, trade_id, policy=self._pipeline.retry, read=target.read, trace=trace
+            target,
+            trade_id,
+            policy=self._pipeline.retry,
+            read=lambda entity_id: target.read(entity_id, Priority.CLOSE),
+            trace=trace,
         )
+        outcome: CloseOutcome[T]
         try:
-            if deadline is None:
+            async with asyncio.timeout(deadline):
                 outcome = await closing
-            else:
-                async with asyncio.timeout(deadline):
-                    outcome = await closing
         except TimeoutError:
             outcome = interrupted(target, trade_id, trace, None, deadline or 0.0)
-        except asyncio.CancelledError:
-            keep_doubts(target, interrupted(target, trade_id, trace, None, 0.0))
-            raise
-        keep_doubts(target, outcome)
         if outcome.ok and outcome.trade is not None:
             return outcome.trade
         raise error_of(outcome)
@@ -154,8 +240,3 @@ def split_filters(
     query = {name.rstrip("_"): given[name] for name in sorted(names & given.keys())}
     options = {name: value for name, value in given.items() if name not in names}
     return query, cast("CallOptions", options)
-
-
-def join_filters(filters: Mapping[str, object], options: CallOptions) -> Any:  # noqa: ANN401
-    """Join filters and options into one, of whichever kind the list at hand takes."""
-    return {**filters, **options}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
@@ -12,20 +12,17 @@ from ..models.deal import Deal
 from ..options import CallOptions, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
-from .closable import ClosableResource, join_filters, split_filters
+from .closable import ClosableResource, ResourceTarget, split_filters
+from .matching import check_filters, pair_facts, scope_of
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
     from typing import Unpack
 
-    from ..call import Trace
-    from ..closing import Target
-    from ..doubts import Doubts
-    from ..lifecycle import Phase
+    from ..call import QueryValue, Trace
     from ..outcomes import CloseOutcome, CloseReport
-    from ..pipeline import Pipeline
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
 
@@ -66,9 +63,6 @@ LIST: Final = Endpoint(
 )
 
 
-_RECENT: Final[dict[str, Any]] = {"order": "updated_at", "order_direction": "DESC"}
-
-
 class DealFilters(CallOptions, total=False):
     """Filters and order of a list, with the options of a call.
 
@@ -94,8 +88,22 @@ class DealFilters(CallOptions, total=False):
 class Deals(ClosableResource[Deal]):
     """`client.deals`. `close_by_market`, `close_many` and `wait_until_closed` are inherited."""
 
-    def _target(self, options: CallOptions) -> Target[Deal]:
-        return _Target(self, self._pipeline, options, self._doubts)
+    def _target(self, options: CallOptions) -> ResourceTarget[Deal]:
+        return ResourceTarget(
+            pipeline=self._pipeline,
+            registry=self._registry,
+            options=options,
+            id_name="deal_id",
+            closes=PANIC_SELL,
+            reads=GET,
+            pages=self._pages,
+            recent={"order": "updated_at", "order_direction": "DESC"},
+            active={"scope": "active"},
+            identity=lambda deal: deal.id,
+            phase=deal_phase,
+            is_closable=deal_is_closable,
+            failure=lambda deal: deal.error_message or deal.failed_message,
+        )
 
     async def close_all(  # noqa: PLR0913 - filters, by name
         self,
@@ -139,16 +147,17 @@ class Deals(ClosableResource[Deal]):
         check_options(options)
         deadline = options.pop("deadline", None)
         given = {"bot_id": bot_id, "account_id": account_id, "base": base, "quote": quote}
-        filters = {name: value for name, value in given.items() if value is not None}
+        filters = check_filters(given)
+        target = self._target(options)
         wholesale = None
         if filters.keys() == {"bot_id"}:
             path = {"bot_id": check_id(bot_id, "bot_id")}
             wholesale = partial(self._pipeline.send, PANIC_SELL_ALL, path=path, options=options)
         sweep = Sweep(
-            target=self._target(options),
-            wholesale=wholesale,
-            listing=lambda: self.pages(join_filters({**filters, "scope": "active"}, options)),
+            target,
+            scope_of(target, filters, _facts),
             policy=self._pipeline.retry,
+            wholesale=wholesale,
             confirm=confirm,
             deadline=deadline,
             on_outcome=on_outcome,
@@ -164,7 +173,8 @@ class Deals(ClosableResource[Deal]):
         Source: GET /ver1/deals/{id}/show.
         """
         path = {"deal_id": check_id(deal_id, "deal_id")}
-        return (await self._pipeline.send(GET, path=path, options=options)).data
+        answer = await self._pipeline.send(GET, path=path, options=options, entity_id=deal_id)
+        return answer.data
 
     async def list(self, **filters: Unpack[DealFilters]) -> AsyncIterator[Deal]:
         """Go through all deals that pass the filters, page by page, oldest first.
@@ -173,7 +183,8 @@ class Deals(ClosableResource[Deal]):
 
         Source: GET /ver1/deals.
         """
-        async for page in self.pages(filters):
+        query, options = split_filters(filters, DealFilters)
+        async for page in self._pages(query, options):
             for deal in page:
                 yield deal
 
@@ -194,56 +205,39 @@ class Deals(ClosableResource[Deal]):
             msg = f"limit is at most {LARGEST_PAGE}, not {limit}; nothing was sent"
             raise InvalidRequestError(msg)
         query, options = split_filters(filters, DealFilters)
-        query |= {"limit": limit, "offset": offset}
-        return (await self._pipeline.send(LIST, query=query, options=options)).data
+        return await self._page(offset, limit, query, options)
 
-    def pages(self, filters: DealFilters) -> AsyncIterator[Sequence[Deal]]:
+    async def _page(
+        self,
+        offset: int,
+        limit: int,
+        filters: Mapping[str, QueryValue],
+        options: CallOptions,
+        priority: Priority = Priority.NORMAL,
+        trace: Trace | None = None,
+    ) -> builtins.list[Deal]:
+        query = {**filters, "limit": limit, "offset": offset}
+        answer = await self._pipeline.send(
+            LIST, query=query, options=options, priority=priority, trace=trace
+        )
+        return answer.data
+
+    def _pages(
+        self,
+        filters: Mapping[str, QueryValue],
+        options: CallOptions,
+        priority: Priority = Priority.NORMAL,
+        trace: Trace | None = None,
+    ) -> AsyncIterator[Sequence[Deal]]:
         """Go through the pages of a list, see `list`."""
-        ordered: DealFilters = {"order": "created_at", "order_direction": "ASC", **filters}
+        ordered = {"order": "created_at", "order_direction": "ASC", **filters}
         return every_page(
-            lambda number: self.list_page((number - 1) * PAGE_SIZE, PAGE_SIZE, **ordered),
+            lambda number: self._page((number - 1) * PAGE_SIZE, PAGE_SIZE, ordered, options, priority, trace),
             PAGE_SIZE,
             lambda deal: deal.id,
         )
 
 
-class _Target:
-    """Deals as something to close, see `closing.Target`."""
-
-    def __init__(
-        self, deals: Deals, pipeline: Pipeline, options: CallOptions, doubts: Doubts
-    ) -> None:
-        self.doubts = doubts
-        self._pipeline = pipeline
-        self._options = options
-        self._deals = deals
-
-    async def close(self, entity_id: int, trace: Trace) -> Deal:
-        path = {"deal_id": entity_id}
-        answer = await self._pipeline.send(
-            PANIC_SELL, path=path, options=self._options, trace=trace
-        )
-        return answer.data
-
-    async def read(self, entity_id: int) -> Deal:
-        return await self._deals.get(entity_id, **self._options)
-
-    def listings(self) -> Sequence[Callable[[], AsyncIterator[Sequence[Deal]]]]:
-        # What was closed was updated just now; what was not is still active.
-        pages, options = self._deals.pages, self._options
-        return (
-            lambda: pages(join_filters(_RECENT, options)),
-            lambda: pages(join_filters({"scope": "active"}, options)),
-        )
-
-    def id_of(self, entity: Deal) -> int:
-        return entity.id
-
-    def phase(self, entity: Deal) -> Phase:
-        return deal_phase(entity)
-
-    def is_closable(self, entity: Deal) -> bool:
-        return deal_is_closable(entity)
-
-    def failure(self, entity: Deal) -> str | None:
-        return entity.error_message or entity.failed_message
+def _facts(deal: Deal) -> dict[str, object]:
+    """Return what a deal says of itself, under the names of the filters."""
+    return {"bot_id": deal.bot_id, "account_id": deal.account_id, **pair_facts(deal.pair)}

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
-from ..lifecycle import (
-    smart_trade_is_cancellable,
-    smart_trade_is_closable,
-    smart_trade_phase,
-)
+from ..lifecycle import smart_trade_is_closable, smart_trade_phase
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
-from .closable import ClosableResource, join_filters, split_filters
+from .cancelling import CANCEL, cancelling
+from .closable import ClosableResource, ResourceTarget, split_filters
+from .matching import check_filters, pair_facts, scope_of
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
     from typing import Unpack
 
-    from ..call import Trace
-    from ..closing import Target
-    from ..doubts import Doubts
-    from ..lifecycle import Phase
+    from ..call import QueryValue, Trace
     from ..outcomes import CloseOutcome, CloseReport
-    from ..pipeline import Pipeline
 
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
 
@@ -46,7 +40,6 @@ CLOSE_BY_MARKET: Final = Endpoint(
     priority=Priority.CLOSE,
 )
 GET: Final = Endpoint("GET", "/v2/smart_trades/{trade_id}", SmartTrade, Safety.SAFE, _READ)
-CANCEL: Final = Endpoint("DELETE", "/v2/smart_trades/{trade_id}", SmartTrade, Safety.UNSAFE, _WRITE)
 LIST: Final = Endpoint(
     "GET",
     "/v2/smart_trades",
@@ -56,9 +49,6 @@ LIST: Final = Endpoint(
     # Written as /ver1/smart_trades on the limits page, a path that exists nowhere else.
     bucket=Bucket("smart_trades", limit=40, window=10.0, penalty=10.0),
 )
-
-
-_RECENT: Final[dict[str, Any]] = {"order_by": "updated_at", "order_direction": "DESC"}
 
 
 class SmartTradeFilters(CallOptions, total=False):
@@ -88,8 +78,22 @@ class SmartTradeFilters(CallOptions, total=False):
 class SmartTrades(ClosableResource[SmartTrade]):
     """`client.smart_trades`; `close_by_market`, `close_many`, `wait_until_closed` are inherited."""
 
-    def _target(self, options: CallOptions) -> Target[SmartTrade]:
-        return _Target(self, self._pipeline, options, self._doubts)
+    def _target(self, options: CallOptions) -> ResourceTarget[SmartTrade]:
+        return ResourceTarget(
+            pipeline=self._pipeline,
+            registry=self._registry,
+            options=options,
+            id_name="trade_id",
+            closes=CLOSE_BY_MARKET,
+            reads=GET,
+            pages=self._pages,
+            recent={"order_by": "updated_at", "order_direction": "DESC"},
+            active={"status": "active"},
+            identity=lambda trade: trade.id,
+            phase=smart_trade_phase,
+            is_closable=smart_trade_is_closable,
+            failure=lambda trade: trade.status.error,
+        )
 
     async def close_all(  # noqa: PLR0913 - filters, by name
         self,
@@ -139,13 +143,12 @@ class SmartTrades(ClosableResource[SmartTrade]):
             raise InvalidRequestError(msg)
         check_options(options)
         deadline = options.pop("deadline", None)
+        target = self._target(options)
         given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
-        filters = {name: value for name, value in given.items() if value is not None}
-        kind = _TargetOrCancel if pending == "cancel" else _Target
-        target = kind(self, self._pipeline, options, self._doubts)
         sweep = Sweep(
-            target=target,
-            listing=lambda: self.pages(join_filters({**filters, "status": "active"}, options)),
+            target,
+            scope_of(target, check_filters(given), _facts),
+            cancel=cancelling(target) if pending == "cancel" else None,
             policy=self._pipeline.retry,
             confirm=confirm,
             deadline=deadline,
@@ -162,7 +165,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
         Source: GET /v2/smart_trades/{id}.
         """
         path = {"trade_id": check_id(trade_id)}
-        return (await self._pipeline.send(GET, path=path, options=options)).data
+        answer = await self._pipeline.send(GET, path=path, options=options, entity_id=trade_id)
+        return answer.data
 
     async def cancel(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
         """Cancel a smart trade; what it does with a position already entered is not documented.
@@ -177,7 +181,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
         Source: DELETE /v2/smart_trades/{id}.
         """
         path = {"trade_id": check_id(trade_id)}
-        return (await self._pipeline.send(CANCEL, path=path, options=options)).data
+        answer = await self._pipeline.send(CANCEL, path=path, options=options, entity_id=trade_id)
+        return answer.data
 
     async def list(self, **filters: Unpack[SmartTradeFilters]) -> AsyncIterator[SmartTrade]:
         """Go through all smart trades that pass the filters, page by page, 100 a page.
@@ -187,7 +192,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         Source: GET /v2/smart_trades.
         """
-        async for page in self.pages(filters):
+        query, options = split_filters(filters, SmartTradeFilters)
+        async for page in self._pages(query, options):
             for trade in page:
                 yield trade
 
@@ -208,82 +214,43 @@ class SmartTrades(ClosableResource[SmartTrade]):
             msg = f"per_page is at most {PAGE_SIZE}, not {per_page}; nothing was sent"
             raise InvalidRequestError(msg)
         query, options = split_filters(filters, SmartTradeFilters)
-        query |= {"page": page, "per_page": per_page}
-        return (await self._pipeline.send(LIST, query=query, options=options)).data
+        return await self._page(page, per_page, query, options)
 
-    def pages(self, filters: SmartTradeFilters) -> AsyncIterator[Sequence[SmartTrade]]:
-        """Go through the pages of a list, see `list`."""
-        ordered: SmartTradeFilters = {
-            "order_by": "created_at",
-            "order_direction": "ASC",
-            **filters,
-        }
-        return every_page(
-            lambda number: self.list_page(number, **ordered), PAGE_SIZE, lambda trade: trade.id
-        )
-
-
-class _Target:
-    """Smart trades as something to close, see `closing.Target`."""
-
-    def __init__(
-        self, trades: SmartTrades, pipeline: Pipeline, options: CallOptions, doubts: Doubts
-    ) -> None:
-        self.doubts = doubts
-        self._pipeline = pipeline
-        self._options = options
-        self._trades = trades
-
-    async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
-        path = {"trade_id": entity_id}
+    async def _page(
+        self,
+        page: int,
+        per_page: int,
+        filters: Mapping[str, QueryValue],
+        options: CallOptions,
+        priority: Priority = Priority.NORMAL,
+        trace: Trace | None = None,
+    ) -> builtins.list[SmartTrade]:
+        query = {**filters, "page": page, "per_page": per_page}
         answer = await self._pipeline.send(
-            CLOSE_BY_MARKET, path=path, options=self._options, trace=trace
+            LIST, query=query, options=options, priority=priority, trace=trace
         )
         return answer.data
 
-    async def read(self, entity_id: int) -> SmartTrade:
-        return await self._trades.get(entity_id, **self._options)
-
-    def listings(self) -> Sequence[Callable[[], AsyncIterator[Sequence[SmartTrade]]]]:
-        # What was closed was updated just now; what was not is still active.
-        pages, options = self._trades.pages, self._options
-        return (
-            lambda: pages(join_filters(_RECENT, options)),
-            lambda: pages(join_filters({"status": "active"}, options)),
+    def _pages(
+        self,
+        filters: Mapping[str, QueryValue],
+        options: CallOptions,
+        priority: Priority = Priority.NORMAL,
+        trace: Trace | None = None,
+    ) -> AsyncIterator[Sequence[SmartTrade]]:
+        """Go through the pages of a list, see `list`."""
+        ordered = {"order_by": "created_at", "order_direction": "ASC", **filters}
+        return every_page(
+            lambda number: self._page(number, PAGE_SIZE, ordered, options, priority, trace),
+            PAGE_SIZE,
+            lambda trade: trade.id,
         )
 
-    def id_of(self, entity: SmartTrade) -> int:
-        return entity.id
 
-    def phase(self, entity: SmartTrade) -> Phase:
-        return smart_trade_phase(entity)
-
-    def is_closable(self, entity: SmartTrade) -> bool:
-        return smart_trade_is_closable(entity)
-
-    def failure(self, entity: SmartTrade) -> str | None:
-        return entity.status.error
-
-
-class _TargetOrCancel(_Target):
-    """Smart trades, where one whose entry is not filled is cancelled instead of closed."""
-
-    def __init__(
-        self, trades: SmartTrades, pipeline: Pipeline, options: CallOptions, doubts: Doubts
-    ) -> None:
-        super().__init__(trades, pipeline, options, doubts)
-        self._pending: set[int] = set()
-
-    def is_closable(self, entity: SmartTrade) -> bool:
-        if smart_trade_is_cancellable(entity):
-            self._pending.add(entity.id)
-            return True
-        self._pending.discard(entity.id)
-        return super().is_closable(entity)
-
-    async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
-        if entity_id not in self._pending:
-            return await super().close(entity_id, trace)
-        path = {"trade_id": entity_id}
-        answer = await self._pipeline.send(CANCEL, path=path, options=self._options, trace=trace)
-        return answer.data
+def _facts(trade: SmartTrade) -> dict[str, object]:
+    """Return what a trade says of itself, under the names of the filters."""
+    return {
+        "account_id": trade.account.id,
+        "type": trade.data.type,
+        **pair_facts(trade.pair),
+    }

@@ -1,0 +1,175 @@
+"""What came of one attempt: an answer, or none. Which error that is, and which block it sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import httpx
+
+from .call import Response
+from .errors import (
+    APIStatusError,
+    OutcomeUnknownError,
+    PlanLimitError,
+    RequestNotSentError,
+    ResponseDecodeError,
+    ThreeCommasError,
+    api_status_error,
+)
+from .retry import Block, Fate, classify, read_block
+
+if TYPE_CHECKING:
+    from .call import Call, Trace
+    from .messages import Answer
+
+__all__ = [
+    "NOT_SENT",
+    "after_closing",
+    "after_deadline",
+    "describe",
+    "fate_of",
+    "last_reason",
+    "not_sent",
+    "refusal",
+    "unanswered",
+    "unreadable",
+]
+
+T = TypeVar("T")
+
+# What httpx raises when the request provably never left. Azure's core library draws the same line.
+NOT_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+
+
+def not_sent(call: Call[T], cause: BaseException, why: str) -> RequestNotSentError:
+    """Return the error of a request that provably never left."""
+    error = RequestNotSentError(
+        f"{call.endpoint.method} {call.path}: not sent, no connection "
+        f"({why}); nothing has happened, it is safe to call again"
+    )
+    error.__cause__ = _bare(cause)
+    return error
+
+
+def unanswered(
+    call: Call[T], why: str, cause: BaseException | None = None
+) -> OutcomeUnknownError:
+    """Return the error of a request that may have left and was not answered."""
+    advice = (
+        "it may have taken effect, read the entity before repeating it"
+        if call.unsafe
+        else "it only reads, so nothing has changed and it may be repeated"
+    )
+    error = OutcomeUnknownError(
+        f"{call.endpoint.method} {call.path}: sent, but no answer came ({why}); {advice}",
+        method=call.endpoint.method,
+        path=call.path,
+        may_have_taken_effect=call.unsafe,
+    )
+    if cause is not None:
+        error.__cause__ = _bare(cause)
+    return error
+
+
+def unreadable(call: Call[T], answer: Answer, reason: str, body: str) -> ResponseDecodeError:
+    """Return the error of a 2xx that cannot be understood."""
+    return ResponseDecodeError(
+        reason,
+        status_code=answer.status_code,
+        method=call.endpoint.method,
+        path=call.path,
+        body=body,
+        request_id=answer.headers.get("x-request-id"),
+        may_have_taken_effect=call.unsafe,
+    )
+
+
+def refusal(
+    call: Call[T], answer: Answer, body: str, *, penalty: float
+) -> tuple[APIStatusError, Block | None]:
+    """Return the error that an answer with an error status is, and the block it sets.
+
+    Args:
+        call: what was asked.
+        answer: the answer.
+        body: its body as text, without key and signature.
+        penalty: seconds of block to assume for a 429 that names no time.
+    """
+    block = None
+    if answer.status_code in {418, 429}:
+        now = datetime.now(UTC)
+        block = read_block(answer.status_code, answer.headers, body, penalty=penalty, now=now)
+    error = api_status_error(
+        status_code=answer.status_code,
+        method=call.endpoint.method,
+        path=call.path,
+        body=body,
+        unsafe=call.unsafe,
+        request_id=answer.headers.get("x-request-id"),
+        retry_at=block.retry_at if block else None,
+    )
+    return error, None if isinstance(error, PlanLimitError) else block
+
+
+def after_deadline(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasError:
+    """Return the error of a call whose deadline has passed."""
+    if trace.in_flight:
+        return unanswered(call, f"the deadline of {deadline:g} s has passed")
+    return _not_sent_in_time(call, trace, f"before the deadline of {deadline:g} s")
+
+
+def after_closing(call: Call[T], trace: Trace) -> ThreeCommasError:
+    """Return the error of a call whose client was closed meanwhile."""
+    if trace.in_flight:
+        return unanswered(call, "the client was closed")
+    return _not_sent_in_time(call, trace, "before the client was closed")
+
+
+def _not_sent_in_time(call: Call[T], trace: Trace, when: str) -> RequestNotSentError:
+    error = RequestNotSentError(
+        f"{call.endpoint.method} {call.path}: not sent {when}; "
+        f"nothing has happened, it is safe to call again{last_reason(trace)}",
+        available_in=0.0,
+    )
+    error.__cause__ = trace.last_error
+    return error
+
+
+def last_reason(trace: Trace) -> str:
+    """Return what the last attempt ended in, as the end of a sentence; empty without one."""
+    return f". The last attempt: {trace.last_error}" if trace.last_error else ""
+
+
+def fate_of(result: Response[T] | ThreeCommasError) -> tuple[Fate, int | None]:
+    """Return what an attempt came to, and the status of its answer if there was one."""
+    if isinstance(result, RequestNotSentError):
+        return Fate.NOT_SENT, None
+    if isinstance(result, APIStatusError):
+        return classify(result.status_code), result.status_code
+    if isinstance(result, (Response, ResponseDecodeError)):
+        return Fate.DONE, result.status_code
+    return Fate.UNKNOWN, None
+
+
+def describe(error: BaseException) -> str:
+    """Return type and text of a foreign exception."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Return an exception with its type and text, without the request and frames it came from.
+
+    An httpx exception carries the request with key and signature in its headers, and the frames of
+    the HTTP library hold them as locals.
+    """
+    if isinstance(error, httpx.RequestError):
+        return type(error)(str(error))
+    return error.with_traceback(None)

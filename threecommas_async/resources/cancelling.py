@@ -1,0 +1,99 @@
+"""Cancelling smart trades whose entry is not filled, instead of closing them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from attrs import asdict, field, frozen
+
+from ..closing import is_missing, stops_everything
+from ..endpoint import Endpoint, Permission, Priority, Safety
+from ..errors import RequestNotSentError, ThreeCommasError
+from ..lifecycle import Phase, smart_trade_is_cancellable, smart_trade_is_closable
+from ..models.smart_trade import SmartTrade
+from .closable import ResourceTarget
+
+if TYPE_CHECKING:
+    from ..call import Trace
+
+__all__ = ["CANCEL", "cancelling"]
+
+CANCEL: Final = Endpoint(
+    "DELETE",
+    "/v2/smart_trades/{trade_id}",
+    SmartTrade,
+    Safety.UNSAFE,
+    Permission.SMART_TRADES_WRITE,
+)
+
+# Seconds after its read within which a cancel has to leave.
+_FRESH: Final = 5.0
+# Each takes two slots of the rate limit, one right after the other. If all were read first, there
+# would be no slots left for their cancels, and the reads would be out of date by the next window.
+_AT_ONCE: Final = 2
+
+
+def cancelling(target: ResourceTarget[SmartTrade]) -> _Cancelling:
+    """Return smart trades as something to cancel, see `closing.Target`."""
+    return _Cancelling(**{**asdict(target, recurse=False), "is_closable": _is_to_end})
+
+
+def _is_to_end(trade: SmartTrade) -> bool:
+    return smart_trade_is_cancellable(trade) or smart_trade_is_closable(trade)
+
+
+@frozen(kw_only=True, eq=False)
+class _Cancelling(ResourceTarget[SmartTrade]):
+    """Smart trades, cancelled if their entry is not filled.
+
+    What a cancel does with a position that has been entered is not documented, and an entry may be
+    filled at any moment. So each is read right before its cancel, and closed if it was entered.
+    """
+
+    _places: asyncio.Semaphore = field(
+        init=False, repr=False, factory=lambda: asyncio.Semaphore(_AT_ONCE)
+    )
+
+    async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
+        """Cancel the trade, or close it where its entry has been filled meanwhile."""
+        async with self._places:
+            for _ in range(self.pipeline.retry.attempts - 1):
+                try:
+                    return await self._cancel_or_close(entity_id, trace)
+                except RequestNotSentError as error:
+                    if error.available_in is None:
+                        raise  # else its read is out of date by the time of the next slot
+            return await self._cancel_or_close(entity_id, trace)
+
+    async def _cancel_or_close(self, entity_id: int, trace: Trace) -> SmartTrade:
+        trade = await self._read_first(entity_id)
+        if smart_trade_is_closable(trade):
+            return await super().close(entity_id, trace)
+        if self.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+            return trade  # nothing has to be sent
+        if not smart_trade_is_cancellable(trade):
+            msg = f"trade {entity_id}: not cancelled; its entry may have been filled meanwhile"
+            raise RequestNotSentError(msg)
+        answer = await self.pipeline.send(
+            CANCEL,
+            path={self.id_name: entity_id},
+            options=self.options,
+            trace=trace,
+            priority=Priority.CLOSE,
+            entity_id=entity_id,
+            slot_within=_FRESH,
+        )
+        return answer.data
+
+    async def _read_first(self, entity_id: int) -> SmartTrade:
+        try:
+            return await self.read(entity_id, Priority.CLOSE)
+        except ThreeCommasError as error:
+            if is_missing(error) or stops_everything(error):
+                raise
+            failure = RequestNotSentError(
+                f"trade {entity_id}: not cancelled, for it could not be read first: {error}"
+            )
+            failure.__cause__ = error
+        raise failure
