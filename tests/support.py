@@ -120,6 +120,10 @@ class Api:
             trade["status"]["error"] = self.failing.get(trade_id, "no reason")
         return trade
 
+    def stale(self, trade_id: int) -> dict[str, Any]:
+        """The trade as reads that lag behind show it: open."""
+        return trade_json(trade_id, "waiting_targets", **self.data[trade_id])
+
     def count(self, method: str, ending: str = "") -> int:
         return sum(1 for _, m, path in self.requests if m == method and path.endswith(ending))
 

@@ -10,6 +10,7 @@ import httpx
 from .call import Response
 from .errors import (
     APIStatusError,
+    ClientClosedError,
     OutcomeUnknownError,
     PlanLimitError,
     RequestNotSentError,
@@ -122,21 +123,22 @@ def after_deadline(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasE
     """Return the error of a call whose deadline has passed."""
     if trace.in_flight:
         return unanswered(call, f"the deadline of {deadline:g} s has passed")
-    return _not_sent_in_time(call, trace, f"before the deadline of {deadline:g} s")
+    error = RequestNotSentError(
+        f"{call.endpoint.method} {call.path}: not sent before the deadline of {deadline:g} s; "
+        f"nothing has happened, it is safe to call again{last_reason(trace)}",
+        available_in=0.0,
+    )
+    error.__cause__ = trace.last_error
+    return error
 
 
 def after_closing(call: Call[T], trace: Trace) -> ThreeCommasError:
     """Return the error of a call whose client was closed meanwhile."""
     if trace.in_flight:
         return unanswered(call, "the client was closed")
-    return _not_sent_in_time(call, trace, "before the client was closed")
-
-
-def _not_sent_in_time(call: Call[T], trace: Trace, when: str) -> RequestNotSentError:
-    error = RequestNotSentError(
-        f"{call.endpoint.method} {call.path}: not sent {when}; "
-        f"nothing has happened, it is safe to call again{last_reason(trace)}",
-        available_in=0.0,
+    error = ClientClosedError(
+        f"{call.endpoint.method} {call.path}: not sent, the client is closed; "
+        f"nothing has happened{last_reason(trace)}"
     )
     error.__cause__ = trace.last_error
     return error

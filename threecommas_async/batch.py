@@ -18,7 +18,7 @@ from .errors import RequestNotSentError, ThreeCommasError
 from .lifecycle import Phase
 from .logs import log
 from .outcomes import CloseOutcome, CloseReport
-from .reading import SharedReader
+from .reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -66,7 +66,7 @@ class CloseBatch(Generic[T]):
         self._deadline = deadline
         self._listed = listed
         self._on_outcome = on_outcome
-        self._reader = SharedReader(target)
+        self._reader = Reader(target)
         self._runner: asyncio.Task[None] | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -142,6 +142,7 @@ class CloseBatch(Generic[T]):
             return
         for task in (*self._tasks.values(), self._runner):
             task.cancel()
+        self._reader.cut()
 
     async def _run(self) -> None:
         await asyncio.sleep(0)  # also where tasks begin before they are made (eager tasks)
@@ -252,7 +253,7 @@ class CloseBatch(Generic[T]):
                 self._record(evolve(watched.outcome, elapsed=self._elapsed()))
             return watched.settled
 
-        self._watcher = asyncio.ensure_future(watch(self._target, self._unconfirmed, seen))
+        self._watcher = asyncio.ensure_future(watch(self._reader, self._unconfirmed, seen))
         try:
             await asyncio.wait({self._watcher})
         finally:

@@ -110,6 +110,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
         http_client: httpx.AsyncClient | None = None,
         hooks: Sequence[Hook] = (),
+        attempt_timeout: float | None = None,
     ) -> None:
         url = _url(base_url)
         for hook in hooks:
@@ -129,7 +130,7 @@ class AsyncClient:
             gate=Gate(max_connections),
             retry=retry,
             timeout=_timeout(timeout),
-            attempt_timeout=None,
+            attempt_timeout=attempt_timeout,
             max_response_bytes=16*1024*1024,
             headers=headers,
             hooks=hooks,

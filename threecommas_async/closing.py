@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from .errors import (
     APIStatusError,
     AuthenticationError,
+    ClientClosedError,
     CloseFailedError,
     IPBannedError,
     NotFoundError,
@@ -90,10 +91,12 @@ class Target(Protocol[T]):
 
 
 def stops_everything(error: ThreeCommasError | None) -> bool:
-    """Tell whether an error concerns the key or the address, so that no other close can pass."""
+    """Tell whether an error concerns the key, the address or the client: no other close can pass."""
     if isinstance(error, PermissionDeniedError):
         return _mentions(error, "permission", "scope", "api key", "api_key")
-    return isinstance(error, (AuthenticationError, IPBannedError, PlanLimitError))
+    return isinstance(
+        error, (AuthenticationError, ClientClosedError, IPBannedError, PlanLimitError)
+    )
 
 
 def may_be_the_key(error: ThreeCommasError) -> bool:

@@ -18,7 +18,7 @@ from .errors import (
 )
 from .lifecycle import Phase
 from .outcomes import CloseOutcome, CloseState
-from .reading import read_many
+from .reading import Reader
 from .registry import READS_MAY_LAG
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _MISSING_AGAIN = 2
 
 
 async def watch(
-    target: Target[T],
+    reader: Reader[T],
     ids: Iterable[int],
     seen: Callable[[int, T | ThreeCommasError], bool],
     *,
@@ -49,7 +49,7 @@ async def watch(
     """Read the entities, with growing pauses, until `seen` returns True for each id.
 
     Args:
-        target: the kind of entity.
+        reader: reads the kind of entity.
         ids: which ones.
         seen: called with each id and what its read gave; returns whether that settles it.
         pause: seconds before the first read; each later pause is twice as long, up to half a
@@ -61,10 +61,13 @@ async def watch(
         if seen(entity_id, result):
             pending.discard(entity_id)
 
-    while pending:
-        await asyncio.sleep(pause)
-        await read_many(target, set(pending), found, Priority.NORMAL)
-        pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+    try:
+        while pending:
+            await asyncio.sleep(pause)
+            await reader.read_many(set(pending), found, Priority.NORMAL)
+            pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+    finally:
+        await reader.aclose()
 
 
 class Watched(Generic[T]):
@@ -133,7 +136,7 @@ async def wait_closed(
 
     try:
         async with asyncio.timeout(timeout):
-            await watch(target, ids, seen, pause=0.0)
+            await watch(Reader(target), ids, seen, pause=0.0)
     except TimeoutError:
         pass  # the outcomes tell how far it came
     return tuple(one.outcome for one in watched.values())

@@ -34,8 +34,10 @@ class Safety(Enum):
 class Priority(IntEnum):
     """Who goes first when calls wait for a slot. Lower goes first."""
 
+    IN_QUESTION = -1
+    """A close that may have been carried out: the reads that tell, and making it again."""
     CLOSE = 0
-    """Closing a position: takes the next free slot ahead of everything else."""
+    """Closing a position: takes the next free slot ahead of all that does not close."""
     NORMAL = 1
     """Everything else."""
 

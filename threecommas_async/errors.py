@@ -20,6 +20,7 @@ __all__ = [
     "APIStatusError",
     "AuthenticationError",
     "BadRequestError",
+    "ClientClosedError",
     "CloseFailedError",
     "ConfigurationError",
     "IPBannedError",
@@ -80,6 +81,10 @@ class RequestNotSentError(ThreeCommasError):
     def __init__(self, message: str, *, available_in: float | None = None) -> None:
         super().__init__(message)
         self.available_in = available_in
+
+
+class ClientClosedError(RequestNotSentError):
+    """The client was closed before the request left."""
 
 
 class InvalidRequestError(RequestNotSentError, ValueError):

@@ -54,8 +54,9 @@ _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 _ACCEPT_ENCODING: Final = "gzip, deflate"
 # Seconds for which the server may still come to count a request, where the attempt has no limit.
 _STILL_COUNTED: Final = 60.0
-# `aclose` waits so many seconds for calls to end: only a limiter of the user's takes any time.
-_ENDING: Final = 1.0
+# `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in each,
+# is for a limiter of the user's that takes its time.
+_TURNS_TO_END: Final = 100
 
 
 class Pipeline:
@@ -170,13 +171,13 @@ class Pipeline:
     async def aclose(self) -> None:
         """End all calls that are under way: after this nothing is sent."""
         self.closed = True
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + _ENDING
-        while self._under_way and loop.time() < give_up:
+        for turn in range(_TURNS_TO_END):
+            if not self._under_way:
+                return
             for limit in self._under_way:
                 if not limit.expired():
                     limit.reschedule(-math.inf)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if turn < _TURNS_TO_END // 2 else 0.01)
 
     async def _attempts(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
         """Make attempts until one is done or the policy gives up."""
@@ -205,7 +206,7 @@ class Pipeline:
         """Wait for a slot and a place, then make one attempt."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        closing = call.unsafe and call.priority is Priority.CLOSE
+        closing = call.unsafe and call.priority <= Priority.CLOSE
         while True:
             permit = await self._slot(call, deadline)
             sent, still_counted = False, 0.0
@@ -276,7 +277,11 @@ class Pipeline:
     def _blocked_for(self) -> float:
         """Return for how many seconds nothing may leave."""
         own = self._blocked_until - asyncio.get_running_loop().time()
-        return max(0.0, own, self._limiter.blocked_for())
+        try:
+            return max(0.0, own, self._limiter.blocked_for())
+        except (Exception, asyncio.CancelledError):
+            log.exception("the rate limiter failed to tell whether it blocks")
+            return max(0.0, own)
 
     def _longest(self, call: Call[T]) -> float | None:
         """Return how many seconds one attempt may take in all; None without a limit."""

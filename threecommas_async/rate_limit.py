@@ -293,7 +293,7 @@ class SlidingWindowLimiter(_Cooldown):
 
     def _kept_from(self, priority: Priority) -> int:
         """Return how many free slots this priority has to leave alone."""
-        return 0 if priority is Priority.CLOSE else self.reserve
+        return 0 if priority <= Priority.CLOSE else self.reserve
 
     def _available_at(self, priority: Priority, windows: _Windows, now: float) -> float:
         """Return the earliest time at which a newcomer can get a slot, as things stand.

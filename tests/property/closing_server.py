@@ -129,6 +129,7 @@ class Request:
     """Its caller was told that it is not carried out."""
     accepted: bool = False
     """Its caller was told that it is."""
+    accepted_at: float = -math.inf
     shown: frozenset[tuple[int, str]] = frozenset()
     """Trades with the status that its answer showed to its caller."""
 
@@ -187,8 +188,8 @@ class Server(Api):
         self.entered_at: dict[int, float] = {}
         self._history: dict[int, list[tuple[float, str]]] = {}
         self._missing: set[int] = set()
-        self._accepted_told: dict[tuple[int, int], float] = {}
-        """When a call of a client last said of a trade that its close is accepted."""
+        self._accepted_told: set[tuple[int, int]] = set()
+        """Clients and trades of which a call has said that the close is accepted."""
         self._told: dict[int, int] = {}
         """When a call last said of a trade what became of it."""
         self._events = itertools.count()
@@ -237,6 +238,7 @@ class Server(Api):
         call.stopped |= request.closes and fault.answer in {"401", "418", "plan"}
         if fault.answer not in UNANSWERED:
             request.refused, request.accepted = answer.is_client_error, answer.is_success
+            request.accepted_at = _now() if answer.is_success else -math.inf
             request.shown = _statuses(answer) if not request.closes else request.shown
         return answer
 
@@ -341,8 +343,8 @@ class Server(Api):
         """The rule in the text of `test_closing_machine`."""
         if earlier.call.client != request.call.client:
             return
-        told_at = self._accepted_told.get((request.call.client, trade_id), -math.inf)
-        lately = _now() < told_at + TOLD_LATELY - SLACK
+        told = (request.call.client, trade_id) in self._accepted_told
+        lately = told and _now() < earlier.accepted_at + TOLD_LATELY - SLACK
         self.check(not lately, request.call, f"{request} after its close was accepted")
         calls = [c for c in self.calls if c.client == request.call.client]
         seen = set[str]().union(*(c.seen(trade_id, earlier.ended) for c in calls))
@@ -361,7 +363,7 @@ class Server(Api):
         call.outcomes[outcome.trade_id] = outcome
         call.heard.append(outcome.trade_id)
         if outcome.state is CloseState.ACCEPTED:
-            self._accepted_told[call.client, outcome.trade_id] = _now()
+            self._accepted_told.add((call.client, outcome.trade_id))
         if outcome.state in TOLD:
             self._told[outcome.trade_id] = next(self._events)
         self.judge(call, outcome)

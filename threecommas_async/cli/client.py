@@ -9,6 +9,7 @@ from attrs import evolve
 from threecommas_async import AsyncClient, CloseBatch
 from threecommas_async.confirming import watch
 from threecommas_async.options import check_ids
+from threecommas_async.reading import Reader
 from threecommas_async.resources.smart_trades import CANCEL, SmartTrades
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Trades(SmartTrades):
 
         Ends when `seen` has returned True for each of them.
         """
-        await watch(self._target({}), check_ids(trade_ids), seen, pause=0.0)
+        await watch(Reader(self._target({})), check_ids(trade_ids), seen, pause=0.0)
 
 
 def _can_be_cancelled(trade: SmartTrade) -> bool:

@@ -80,7 +80,7 @@ class _Cancelling(ResourceTarget[SmartTrade]):
             path={self.id_name: entity_id},
             options=self.options,
             trace=trace,
-            priority=Priority.CLOSE,
+            priority=Priority.IN_QUESTION,
             entity_id=entity_id,
             slot_within=_FRESH,
         )
@@ -88,7 +88,7 @@ class _Cancelling(ResourceTarget[SmartTrade]):
 
     async def _read_first(self, entity_id: int) -> SmartTrade:
         try:
-            return await self.read(entity_id, Priority.CLOSE)
+            return await self.read(entity_id, Priority.IN_QUESTION)
         except ThreeCommasError as error:
             if is_missing(error) or stops_everything(error):
                 raise

@@ -77,6 +77,8 @@ class ResourceTarget(Generic[T]):
             path={self.id_name: entity_id},
             options=self.options,
             trace=trace,
+            # One that may have been carried out is not put off behind hundreds that have not begun.
+            priority=Priority.IN_QUESTION if trace.unknown else None,
             entity_id=entity_id,
         )
         return answer.data
@@ -109,7 +111,7 @@ class ResourceTarget(Generic[T]):
 
     def _reading(self, priority: Priority) -> CallOptions:
         """Return the options of a read: shorter where a close hangs on it."""
-        if priority is not Priority.CLOSE:
+        if priority is not Priority.IN_QUESTION:
             return self.options
         usual = self.options.get("timeout") or self.pipeline.read_timeout
         timeout = min(usual, _LOOKUP_TIMEOUT)
@@ -155,7 +157,7 @@ class ClosableResource(ABC, Generic[T]):
             target,
             trade_id,
             policy=self._pipeline.retry,
-            read=lambda entity_id: target.read(entity_id, Priority.CLOSE),
+            read=lambda entity_id: target.read(entity_id, Priority.IN_QUESTION),
             trace=trace,
         )
         outcome: CloseOutcome[T]
