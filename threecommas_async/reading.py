@@ -119,6 +119,9 @@ class Reader(Generic[T]):
         finally:
             for task in tasks:
                 task.cancel()
+        for task in tasks:
+            if not task.cancelled():
+                task.result()  # raises what `found` has raised
         return refused[0] if refused else None
 
     async def _read_round(self, this: _Round[T]) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from tests.cli.conftest import Interrupt, Run, Terminal, export
 from threecommas_async import OutcomeUnknownError, SmartTrade
-from threecommas_async.resources.smart_trades import SmartTrades
+from threecommas_async.endpoint import Priority
+from threecommas_async.resources.closable import ResourceTarget
 from threecommas_async.sandbox import Sandbox
 
 
@@ -108,7 +109,7 @@ async def test_what_could_not_be_read_in_time_is_told_as_that(
     assert "closed 0 of 1, 1 not read" in ran.err
 
 
-async def unanswered(_: SmartTrades, trade_id: int) -> SmartTrade:
+async def unanswered(_: object, trade_id: int, __: Priority) -> SmartTrade:
     raise OutcomeUnknownError(f"no answer about {trade_id}")
 
 
@@ -117,13 +118,15 @@ async def test_one_that_cannot_be_read_keeps_its_standing_and_tells_why(
 ) -> None:
     async with Sandbox(trades=1) as sandbox:
         export(monkeypatch, sandbox)
-        get = SmartTrades.get
+        read = ResourceTarget[SmartTrade].read
 
-        async def once(trades: SmartTrades, trade_id: int) -> SmartTrade:
-            monkeypatch.setattr(SmartTrades, "get", unanswered)
-            return await get(trades, trade_id)
+        async def once(
+            target: ResourceTarget[SmartTrade], trade_id: int, priority: Priority
+        ) -> SmartTrade:
+            monkeypatch.setattr(ResourceTarget, "read", unanswered)
+            return await read(target, trade_id, priority)
 
-        monkeypatch.setattr(SmartTrades, "get", once)
+        monkeypatch.setattr(ResourceTarget, "read", once)
         ran = await cli("trades", "watch", *sandbox.trade_ids, "--timeout", 1.5, "--json")
 
     (trade,) = ran.data["trades"]

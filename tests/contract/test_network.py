@@ -78,7 +78,7 @@ async def test_a_server_whose_certificate_is_trusted_is_talked_to_over_tls(
     tls = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     async with WireServer(one_trade, tls=tls) as server, client_of(server) as client:
-        trades = await asyncio.gather(*(client.smart_trades.get(i) for i in range(1, 51)))
+        trades = await asyncio.gather(*(client.smart_trades.get(7) for _ in range(50)))
         assert len(trades) == 50
         assert server.peak_connections <= 20
 
@@ -238,7 +238,7 @@ async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() ->
         KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
     )
     upload = Endpoint("POST", "/upload", list[str], Safety.UNSAFE)
-    with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout"):
+    with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout|whole attempt"):
         await client.request(upload, json={"note": "x" * 30_000_000})
     taken.set()
     await client.aclose()

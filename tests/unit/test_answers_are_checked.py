@@ -524,7 +524,7 @@ async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes()
     read_at = next(at for at, method, _ in api.requests if method == "GET")
     assert read_at <= 61
     posted_at = [at for at, method, path in api.requests if path.endswith("/1/close_by_market")]
-    assert posted_at[1] <= 61
+    assert posted_at[1] <= 121  # the slots of that moment went to others together with the read
 
 
 async def test_reads_stop_when_one_of_them_says_that_the_key_is_refused() -> None:
