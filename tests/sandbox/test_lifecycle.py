@@ -74,7 +74,7 @@ def test_a_life_can_be_seen_as_it_stood_at_any_time(
     first: Phase, act: Callable[[Life, float], bool], *, fails: bool
 ) -> None:
     life, watched = (Life(delay=2.0, phase=first, fails=fails) for _ in range(2))
-    seen = {0.0: (first, None)}
+    seen: dict[float, tuple[Phase, float | None]] = {0.0: (first, None)}
     act(watched, 1.0)
     for at in (1.0, 1.9, 2.0, 2.9, 3.0, 9.0):
         watched.settle(at)
