@@ -100,14 +100,20 @@ async def sandbox(  # noqa: PLR0913 - the options of a command
     Kinds of faults: reset_before, reset_after, silence_before, silence_after, stale_before,
     stale_after, unavailable_before, unavailable_after, bad_gateway_before, bad_gateway_after,
     gateway_timeout_before, gateway_timeout_after, truncated_after, garbage_after,
-    wrong_type_after, slow_after, early_429_text, early_429_json, early_429_html, plan_refusal, ban.
-    Before means that the close is left undone, after that it has been carried out.
+    wrong_type_after, slow_after. Before means that the close is left undone, after that it has been
+    carried out.
+
+    Only by name: gateway_404_before, gateway_404_after, drip_before, drip_after, wrong_id_before,
+    wrong_id_after, early_429_text, early_429_json, early_429_html, plan_refusal, ban. And
+    read_lag, which takes seconds of the sandbox's clock instead of a rate: all reads and lists lag
+    behind the closes by so much.
 
     Args:
         trades: SmartTrades that are open.
         pending: SmartTrades whose entry is not filled.
         deals: Open deals of a DCA bot.
-        faults: Share of the closes that are met by a fault, 0 to 1; of all kinds but the last five.
+        faults: Share of the closes that are met by a fault, 0 to 1; of all kinds but those that
+            have to be named.
         fault: Share of the closes that are met by this kind, as in reset_after=0.1; repeatable.
         seed: Another seed makes other trades and other faults.
         time_scale: How many times as fast as the real one its clock runs.
