@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Interrupt, Run, Terminal, closes, export
 from threecommas_async.cli import asking
+from threecommas_async.cli.app import run
 from threecommas_async.sandbox import Sandbox
 
 
@@ -230,3 +231,23 @@ async def test_interrupted_it_tells_the_truth_so_far(
         assert ran.data["leftovers"] == list(sandbox.trade_ids[2:])
         assert closes(sandbox) == 2
         assert "closed 2 of 4" in ran.err
+
+
+async def test_with_the_server_down_it_says_so_until_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Sandbox(trades=0) as sandbox:
+        export(monkeypatch, sandbox)
+        host = sandbox.base_url.split("/")[2]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    status = await run(["trades", "close", *map(str, range(1, 31)), "--yes", "--deadline", "1.5"])
+
+    drawn = terminal.getvalue()
+    assert status == 1
+    assert f"cannot reach {host} (" in drawn
+    assert "left until the deadline" in drawn
+    assert "being checked" not in drawn
+    assert "closed 0 of 30, 30 not closed" in drawn

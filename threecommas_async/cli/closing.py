@@ -50,7 +50,7 @@ async def close(session: Session, kind: Kind[T], ids: Sequence[int], how: Closin
         if not agreed(question):
             return _declined(session)
     start = partial(kind.batch(session.client), ids, confirm=how.confirm, deadline=how.deadline)
-    return await _carried_out(session, ids, deed, start)
+    return await _carried_out(session, ids, deed, start, deadline=how.deadline)
 
 
 @frozen(kw_only=True)
@@ -80,7 +80,7 @@ async def close_all(session: Session, what: Everything[T], how: Closing) -> int:
         return _declined(session)
     start = partial(what.sweep, confirm=how.confirm, deadline=left)
     ids = [item.entity_id for item in plan.items]
-    return await _carried_out(session, ids, CLOSE, start, at_once=bool(what.also))
+    return await _carried_out(session, ids, CLOSE, start, deadline=left, at_once=bool(what.also))
 
 
 async def _planned(session: Session, what: Everything[T], deadline: float | None) -> Plan[T]:
@@ -113,12 +113,13 @@ def _declined(session: Session) -> Exit:
     return Exit.NOT_ALL
 
 
-async def _carried_out(
+async def _carried_out(  # noqa: PLR0913 - by name
     session: Session,
     ids: Sequence[int],
     deed: Deed,
     start: Callable[..., Awaitable[CloseReport[T]]],
     *,
+    deadline: float | None,
     at_once: bool = False,
 ) -> int:
     report = await shown(
@@ -126,6 +127,7 @@ async def _carried_out(
         ids,
         lambda saw: start(on_outcome=saw),
         deed=deed,
+        deadline=deadline,
         at_once=at_once,
         interrupted=lambda report: _told(session, deed, report),
     )
@@ -138,6 +140,7 @@ async def shown(  # noqa: PLR0913 - by name
     start: Callable[[Callable[[CloseOutcome[T]], None]], Awaitable[CloseReport[T]]],
     *,
     deed: Deed = CLOSE,
+    deadline: float | None = None,
     at_once: bool = False,
     interrupted: Callable[[CloseReport[T]], object],
 ) -> CloseReport[T]:
@@ -150,11 +153,12 @@ async def shown(  # noqa: PLR0913 - by name
         ids: those known to be concerned.
         start: takes what is to be called with each outcome.
         deed: what is done to them.
+        deadline: seconds after which nothing more is sent.
         at_once: one request may concern all of them, before there is an outcome of any.
         interrupted: takes the report of a cancelled one.
     """
     outcomes: dict[int, CloseOutcome[T]] = {}
-    progress = ClosingProgress(session.traffic, ids, deed.done)
+    progress = ClosingProgress(session.traffic, ids, deed.done, deadline)
 
     def saw(outcome: CloseOutcome[T]) -> None:
         outcomes[outcome.trade_id] = outcome

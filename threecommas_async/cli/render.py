@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 _ID_IN_A_PATH = re.compile(r"/\d+(?=[/:])")
+_REQUEST_ID = re.compile(r" \[request [^\]]*\]")
 
 FEW = 20
 """So many are listed one by one; more are counted."""
@@ -195,7 +196,9 @@ def grouped(title: str, wrong: Iterable[tuple[int, str, object]]) -> Group:
     """Put ids together that share what became of them and why."""
     groups: dict[tuple[str, str], list[int]] = {}
     for entity_id, what, reason in wrong:
-        groups.setdefault((what, _reason(entity_id, reason)), []).append(entity_id)
+        # Each request has an id of its own, which would make as many reasons as there are requests.
+        why = _REQUEST_ID.sub("", _reason(entity_id, reason))
+        groups.setdefault((what, why), []).append(entity_id)
     rows = [(what, len(ids), reason, _some(ids)) for (what, reason), ids in groups.items()]
     return table(title, "outcome", "number", "reason", "ids", rows=rows)
 
