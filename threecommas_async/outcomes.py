@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import field, frozen
 
-from .errors import OutcomeUnknownError, ThreeCommasError
+from .errors import InvalidRequestError, OutcomeUnknownError, ThreeCommasError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,10 +77,17 @@ class CloseReport(Generic[T_co]):
         outcomes: the outcomes.
         unlisted: `close_all` only: why the last listing, which is to show that nothing closable is
             left, could not be made. Then there may be trades that no outcome speaks of.
+        unmatched: `close_all` only: no open trade passed the filters though others are open; the
+            text names their pairs and accounts. Then nothing was closed, and the report is not ok.
+        skipped: `close_all` only: active trades that it left alone, each with the reason as its
+            `error`: entries not filled, and those that are closing already. They count neither in
+            `ok` nor in `leftovers` nor in the length.
     """
 
     outcomes: tuple[CloseOutcome[T_co], ...]
     unlisted: ThreeCommasError | None = None
+    unmatched: InvalidRequestError | None = None
+    skipped: tuple[CloseOutcome[T_co], ...] = ()
     _by_id: Mapping[int, CloseOutcome[T_co]] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -103,7 +110,8 @@ class CloseReport(Generic[T_co]):
     @property
     def ok(self) -> bool:
         """True when every trade is known to be closing or closed."""
-        return self.unlisted is None and all(outcome.ok for outcome in self.outcomes)
+        complete = self.unlisted is None and self.unmatched is None
+        return complete and all(outcome.ok for outcome in self.outcomes)
 
     @property
     def counts(self) -> Mapping[CloseState, int]:
@@ -127,6 +135,9 @@ class CloseReport(Generic[T_co]):
         if self.unlisted is not None:
             errors.append(self.unlisted)
             msg += ", and it is not known whether others are open"
+        if self.unmatched is not None:
+            errors.append(self.unmatched)
+            msg += ", and no open trade passes the filters"
         if errors:
             raise ExceptionGroup(msg, errors)
 
