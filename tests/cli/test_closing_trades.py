@@ -155,7 +155,9 @@ async def test_without_a_terminal_to_ask_on_nothing_is_closed(
     assert not sandbox.ledger.requests
 
 
-def test_ctrl_c_at_the_question_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_at_the_question_is_not_swallowed_unless_it_is_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Interrupting:
         def isatty(self) -> bool:
             return True
@@ -166,11 +168,17 @@ def test_ctrl_c_at_the_question_is_not_swallowed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(sys, "stdin", Interrupting())
     before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            asking.agreed("Now?")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    with pytest.raises(KeyboardInterrupt):
-        asking.agreed("Now?")
-
-    assert signal.getsignal(signal.SIGINT) is before
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert asking.agreed("Now?")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def test_a_dry_run_tells_what_would_be_closed_and_closes_nothing(

@@ -172,7 +172,9 @@ async def closed_trades(sandbox: Sandbox, ids: Sequence[int]) -> None:
 
 
 def reported(**states: CloseState) -> CloseReport[SmartTrade]:
-    return CloseReport(tuple(CloseOutcome(int(name[1:]), state) for name, state in states.items()))
+    return CloseReport(
+        tuple(CloseOutcome[SmartTrade](int(name[1:]), state) for name, state in states.items())
+    )
 
 
 async def test_an_audit_finds_every_outcome_that_is_not_so() -> None:
@@ -223,7 +225,7 @@ async def test_an_audit_finds_what_was_closed_twice(capsys: pytest.CaptureFixtur
 
 async def served(capsys: pytest.CaptureFixture[str], task: asyncio.Task[int]) -> Ran:
     """Wait until a sandbox has said everything it says at its start."""
-    return await said(capsys, task, "Ctrl-C ends it")
+    return await said(capsys, task, " ends it.")
 
 
 def export_lines(monkeypatch: pytest.MonkeyPatch, told: Ran) -> None:

@@ -40,7 +40,10 @@ SKIPPED = (
 )
 
 
-def report_with(monkeypatch: pytest.MonkeyPatch, change: Callable[..., CloseReport[Any]]) -> None:
+def report_with(
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[CloseReport[SmartTrade]], CloseReport[SmartTrade]],
+) -> None:
     """Let `close_all` of the trades end in what `change` makes of its report."""
     close_all = SmartTrades.close_all
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -28,7 +30,8 @@ The key comes from the environment, or from a file (`--env-file`), never from an
 THREECOMMAS_API_KEY with THREECOMMAS_API_SECRET or THREECOMMAS_PRIVATE_KEY, and, if wanted,
 THREECOMMAS_BASE_URL and THREECOMMAS_MODE.
 
-Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials.
+Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials, 130 interrupted,
+143 terminated.
 """
 
 Speed = Annotated[float, Parameter(validator=Number(gt=0))]
@@ -154,8 +157,22 @@ async def run(arguments: Sequence[str]) -> int:
 
 
 def start(arguments: Sequence[str]) -> int:
-    """Run a command from outside of any event loop."""
+    """Run a command from outside of any event loop.
+
+    Ctrl-C (SIGINT) and SIGTERM let it tell what there is to tell and end. A SIGINT that was ignored
+    when the program began stays so: a shell starts what is to run on in the background like that,
+    and what runs in the foreground is meant by a Ctrl-C.
+    """
     try:
-        return asyncio.run(run(arguments))
-    except KeyboardInterrupt:  # what there was to tell, the command has told
+        return asyncio.run(_until_terminated(arguments))
+    except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except asyncio.CancelledError:
+        return Exit.TERMINATED
+
+
+async def _until_terminated(arguments: Sequence[str]) -> int:
+    command = asyncio.ensure_future(run(arguments))
+    with suppress(NotImplementedError):  # Windows, whose loop takes no signals
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, command.cancel)
+    return await command
