@@ -140,7 +140,7 @@ class CloseReport(Generic[T_co]):
             msg += ", and it is not known whether others are open"
         if self.unmatched is not None:
             errors.append(self.unmatched)
-            msg += ", and the filters match nothing"
+            msg += ", and no open trade passes the filters"
         if errors:
             raise ExceptionGroup(msg, errors)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.conftest import Interrupt, Run, Terminal, closes, export
 from threecommas_async.cli import asking
+from threecommas_async.cli.app import run
 from threecommas_async.sandbox import Sandbox
 
 
@@ -154,7 +155,9 @@ async def test_without_a_terminal_to_ask_on_nothing_is_closed(
     assert not sandbox.ledger.requests
 
 
-def test_ctrl_c_at_the_question_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_at_the_question_is_not_swallowed_unless_it_is_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Interrupting:
         def isatty(self) -> bool:
             return True
@@ -165,11 +168,17 @@ def test_ctrl_c_at_the_question_is_not_swallowed(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(sys, "stdin", Interrupting())
     before = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            asking.agreed("Now?")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    with pytest.raises(KeyboardInterrupt):
-        asking.agreed("Now?")
-
-    assert signal.getsignal(signal.SIGINT) is before
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert asking.agreed("Now?")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def test_a_dry_run_tells_what_would_be_closed_and_closes_nothing(
@@ -230,3 +239,23 @@ async def test_interrupted_it_tells_the_truth_so_far(
         assert ran.data["leftovers"] == list(sandbox.trade_ids[2:])
         assert closes(sandbox) == 2
         assert "closed 2 of 4" in ran.err
+
+
+async def test_with_the_server_down_it_says_so_until_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Sandbox(trades=0) as sandbox:
+        export(monkeypatch, sandbox)
+        host = sandbox.base_url.split("/")[2]
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "300")
+
+    status = await run(["trades", "close", *map(str, range(1, 31)), "--yes", "--deadline", "1.5"])
+
+    drawn = terminal.getvalue()
+    assert status == 1
+    assert f"cannot reach {host} (" in drawn
+    assert "left until the deadline" in drawn
+    assert "being checked" not in drawn
+    assert "closed 0 of 30, 30 not closed" in drawn

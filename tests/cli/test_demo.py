@@ -172,7 +172,9 @@ async def closed_trades(sandbox: Sandbox, ids: Sequence[int]) -> None:
 
 
 def reported(**states: CloseState) -> CloseReport[SmartTrade]:
-    return CloseReport(tuple(CloseOutcome(int(name[1:]), state) for name, state in states.items()))
+    return CloseReport(
+        tuple(CloseOutcome[SmartTrade](int(name[1:]), state) for name, state in states.items())
+    )
 
 
 async def test_an_audit_finds_every_outcome_that_is_not_so() -> None:
@@ -223,7 +225,7 @@ async def test_an_audit_finds_what_was_closed_twice(capsys: pytest.CaptureFixtur
 
 async def served(capsys: pytest.CaptureFixture[str], task: asyncio.Task[int]) -> Ran:
     """Wait until a sandbox has said everything it says at its start."""
-    return await said(capsys, task, "Ctrl-C ends it")
+    return await said(capsys, task, " ends it.")
 
 
 def export_lines(monkeypatch: pytest.MonkeyPatch, told: Ran) -> None:
@@ -287,6 +289,23 @@ async def test_a_served_sandbox_has_what_it_is_asked_for_and_tells_what_it_has_s
     assert "sent again" not in end
 
 
+async def test_a_served_sandbox_deceives_if_so_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cli: Run
+) -> None:
+    arguments = ["--trades", "1", "--time-scale", "10", "--fault", "read-lag=900"]
+    task = asyncio.create_task(run(["sandbox", *arguments]))
+    export_lines(monkeypatch, await served(capsys, task))
+
+    (trade,) = (await cli("trades", "list", "--json")).data
+    await cli("trades", "close", trade["id"], "--yes")
+    shown = await cli("trades", "show", trade["id"], "--json")
+    task.cancel()
+
+    assert await task == 0
+    assert shown.data["status"]["basic_type"] == "waiting_targets"
+    assert "1 faults were injected: 1 read_lag." in capsys.readouterr().err
+
+
 async def test_a_served_sandbox_tells_of_a_bot_that_closes_twice(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cli: Run
 ) -> None:
@@ -308,6 +327,9 @@ async def test_a_served_sandbox_tells_of_a_bot_that_closes_twice(
         ("--fault bad_weather=0.1", "no such kind of fault"),
         ("--fault ban", "takes a rate"),
         ("--fault ban=often", "takes a rate"),
+        ("--fault read_lag", "takes seconds"),
+        ("--fault read_lag=-1", "'read_lag' must be >= 0"),
+        ("--fault wrong_id_before=0.6 --fault drip_after=0.6", "must not exceed 1"),
         ("--fault ban=2", "'ban' must be <= 1"),
         ("--fault ban=nan", "'ban' must be"),
         ("--faults 0.8 --fault ban=0.3", "must not exceed 1"),

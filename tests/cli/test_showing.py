@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from attrs import evolve
 
 from tests.cli.conftest import Terminal
 from threecommas_async import (
@@ -146,9 +147,11 @@ def test_progress_is_drawn_in_place_only_where_it_can_be(
     assert Screen().live is live
 
 
-def progress_of(limiter: WatchedLimiter, total: int) -> tuple[ClosingProgress, Traffic]:
-    traffic = Traffic(limiter)
-    return ClosingProgress(traffic, range(1, total + 1)), traffic
+def progress_of(
+    limiter: WatchedLimiter, total: int, deadline: float | None = None
+) -> tuple[ClosingProgress, Traffic]:
+    traffic = Traffic(limiter, "api.3commas.io")
+    return ClosingProgress(traffic, range(1, total + 1), deadline=deadline), traffic
 
 
 def attempt(path: str, error: ThreeCommasError | None = None, method: str = "POST") -> AttemptEnded:
@@ -201,6 +204,92 @@ async def test_progress_tells_which_answers_were_lost_and_are_being_checked() ->
     progress.saw(CloseOutcome(2, CloseState.ACCEPTED, attempts=1))
     progress.saw(CloseOutcome(3, CloseState.ALREADY_CLOSED))
     assert str(progress) == "closed 3 of 3, 2 answers lost"
+
+
+def no_connection(path: str, reason: str = "Connection refused") -> AttemptEnded:
+    error = RequestNotSentError(f"POST {path}: not sent, no connection ({reason})")
+    error.__cause__ = ConnectionRefusedError(reason)
+    return evolve(attempt(path, error), fate=Fate.NOT_SENT)
+
+
+@pytest.mark.looptime
+async def test_without_a_connection_progress_says_so_instead_of_how_long_it_takes() -> None:
+    progress, traffic = progress_of(WatchedLimiter(), 30)
+
+    for number in range(1, 31):
+        traffic(no_connection(f"/{number}/close_by_market"))
+    assert str(progress) == (
+        "closed 0 of 30, 30 waiting, cannot reach api.3commas.io (Connection refused), trying again"
+    )
+
+    traffic(attempt("/1/close_by_market"))
+    progress.saw(ACCEPTED)
+    assert str(progress) == "closed 1 of 30, 29 waiting for a slot, about 0 s left"
+
+
+@pytest.mark.looptime
+async def test_once_all_is_known_nothing_is_tried_again() -> None:
+    progress, traffic = progress_of(WatchedLimiter(), 1)
+
+    traffic(no_connection("/1"))
+    progress.saw(CloseOutcome(1, CloseState.NOT_SENT, attempts=1))
+
+    assert str(progress) == "closed 0 of 1, 1 not closed"
+
+
+@pytest.mark.looptime
+async def test_why_there_is_no_connection_is_told_in_a_few_words_on_one_line() -> None:
+    progress, traffic = progress_of(WatchedLimiter(), 1)
+
+    traffic(no_connection("/1", "\x1b[2J\r\n" + "word " * 500))
+    long = str(progress)
+    traffic(no_connection("/1", ""))
+    unnamed = str(progress)
+    traffic(evolve(no_connection("/1"), error=RequestNotSentError("no route")))
+
+    assert len(long) < 250
+    assert not control_characters(long)
+    assert "(ConnectionRefusedError)" in unnamed
+    assert "(no route)" in str(progress)
+
+
+@pytest.mark.looptime
+async def test_an_estimate_goes_no_further_than_the_deadline() -> None:
+    limiter = WatchedLimiter(limit=2, window=60.0)
+    progress, traffic = progress_of(limiter, 5, deadline=90.0)
+    assert str(progress) == (
+        "closed 0 of 5, 5 waiting for a slot, about 90 s left until the deadline"
+    )
+
+    await asyncio.sleep(80)
+    traffic(no_connection("/1"))
+    assert str(progress).endswith("trying again, about 10 s left until the deadline")
+
+    await asyncio.sleep(20)
+    traffic(attempt("/1"))
+    assert str(progress).endswith("about 0 s left until the deadline")
+    for number in (2, 3, 4, 5):
+        progress.saw(CloseOutcome(number, CloseState.NOT_SENT))
+    progress.saw(ACCEPTED)
+    assert str(progress) == "closed 1 of 5, 4 not closed"
+
+
+@pytest.mark.looptime
+async def test_an_estimate_within_the_deadline_is_left_as_it_is() -> None:
+    progress, _ = progress_of(WatchedLimiter(limit=2, window=60.0), 4, deadline=90.0)
+
+    assert str(progress) == "closed 0 of 4, 4 waiting for a slot, about 60 s left"
+
+
+@pytest.mark.looptime
+async def test_what_was_tried_and_is_known_leaves_those_that_are_being_checked() -> None:
+    progress, traffic = progress_of(WatchedLimiter(), 3)
+
+    traffic(attempt("/v2/smart_trades/1/close_by_market", OutcomeUnknownError("no answer")))
+    progress.saw(CloseOutcome(2, CloseState.NOT_SENT, attempts=5))  # never had a connection
+    progress.saw(CloseOutcome(3, CloseState.ACCEPTED, attempts=1))
+
+    assert "1 being checked" in str(progress)
 
 
 @pytest.mark.looptime

@@ -1,6 +1,8 @@
 """Usage, help, and being told what is missing."""
 
+import asyncio
 import importlib.util
+import signal
 import sys
 from importlib.machinery import ModuleSpec
 
@@ -157,3 +159,16 @@ def test_ctrl_c_has_the_exit_status_that_shells_expect(monkeypatch: pytest.Monke
     monkeypatch.setattr("threecommas_async.cli.app.run", interrupted)
 
     assert start(["validate"]) == 130
+
+
+def test_termination_has_the_exit_status_that_shells_expect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def terminated(_: object) -> int:
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+        return 0
+
+    monkeypatch.setattr("threecommas_async.cli.app.run", terminated)
+
+    assert start(["validate"]) == 143

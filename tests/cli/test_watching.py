@@ -159,3 +159,14 @@ async def test_interrupted_it_tells_where_they_stand(
 
     assert ran.data["counts"] == {"open": 1}
     assert "closed 0 of 1, 1 open" in ran.err
+
+
+async def test_without_a_connection_it_says_so(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Sandbox(trades=1) as sandbox:
+        export(monkeypatch, sandbox)
+        host = sandbox.base_url.split("/")[2]
+
+    ran = await cli("trades", "watch", 41_000_001, "--timeout", 0.8)
+
+    assert ran.status == 1
+    assert f"closed 0 of 1, 1 not read, cannot reach {host} (" in ran.err

@@ -58,7 +58,8 @@ def test_close_everything_names_what_it_could_not_close(
 ) -> None:
     async def refused(*_: object, **__: object) -> CloseReport[SmartTrade]:
         late = RequestNotSentError("too late")
-        return CloseReport((CloseOutcome(8, CloseState.NOT_SENT, None, late),), unlisted=late)
+        outcome = CloseOutcome[SmartTrade](8, CloseState.NOT_SENT, None, late)
+        return CloseReport((outcome,), unlisted=late)
 
     monkeypatch.setattr(SmartTrades, "close_all", refused)
 

@@ -14,7 +14,8 @@ def test_nothing_goes_wrong_unless_asked_for() -> None:
 
 
 def test_every_fault_has_a_rate_of_its_own() -> None:
-    for fault in Fault:
+    assert set(Faults().rates) == set(Fault) - {Fault.READ_LAG}  # which has seconds
+    for fault in Faults().rates:
         dice = Dice(Faults(**{fault.value: 1.0}), seed=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         assert dice.throw(1, closes=True) is fault
 
@@ -84,6 +85,18 @@ def test_everything_may_go_wrong_but_not_more() -> None:
         Faults(reset_before=0.6, reset_after=0.6)
     with pytest.raises(ValueError, match="reset_before"):
         Faults(reset_before=-0.1)
+    for never in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="read_lag"):
+            Faults(read_lag=never)
+
+
+def test_what_is_asked_for_by_name_leaves_the_throws_of_older_seeds_as_they_were() -> None:
+    dice = Dice(Faults.mixed(0.5), seed=7)
+    struck = [dice.throw(id_, closes=True) for id_ in range(12)]
+    assert [fault and fault.value for fault in struck] == [
+        *("stale_before", "unavailable_after", "gateway_timeout_before", None, None, None),
+        *("gateway_timeout_after", None, "reset_before", None, "truncated_after", None),
+    ]
 
 
 def test_a_fault_knows_whether_the_request_is_carried_out_before_it_strikes() -> None:

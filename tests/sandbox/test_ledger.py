@@ -22,6 +22,7 @@ def record(time: float) -> RequestRecord:
         cause=None,
         fault=None,
         applied=(),
+        request_id="",
     )
 
 
@@ -89,7 +90,7 @@ async def test_the_life_of_a_trade_is_written_down() -> None:
         ended_at=None,
     )
     assert (closing.state, closing.accepted_at, closing.ended_at) == (
-        "panic_sell_pending",
+        "panic_sell_in_progress",
         3.0,
         None,
     )

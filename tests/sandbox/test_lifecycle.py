@@ -1,5 +1,7 @@
 """The life of a position: accepted once, over after its delay, whoever looks and whenever."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +12,10 @@ from threecommas_async.sandbox.lifecycle import ACTIVE, OVER, Life, Phase
 def test_a_close_is_over_after_its_delay_and_not_before() -> None:
     life = Life(delay=2.0)
     assert life.close(10.0)
-    life.settle(11.9)
+    life.settle(10.9)
     assert (life.phase, life.ended_at) == (Phase.CLOSING, None)
+    life.settle(11.9)
+    assert (life.phase, life.ended_at) == (Phase.SELLING, None)
     life.settle(12.0)
     assert (life.phase, life.ended_at) == (Phase.CLOSED, 12.0)
 
@@ -55,9 +59,34 @@ def test_the_last_change_is_known() -> None:
     changes = [life.changed_at]
     life.close(5.0)
     changes.append(life.changed_at)
+    for at in (5.6, 9.0):
+        life.settle(at)
+        changes.append(life.changed_at)
+    assert changes == [None, 5.0, 5.5, 6.0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(
+    ("first", "act"),
+    [(Phase.OPEN, Life.close), (Phase.OPEN, Life.cancel), (Phase.PENDING, Life.cancel)],
+)
+def test_a_life_can_be_seen_as_it_stood_at_any_time(
+    first: Phase, act: Callable[[Life, float], bool], *, fails: bool
+) -> None:
+    life, watched = (Life(delay=2.0, phase=first, fails=fails) for _ in range(2))
+    seen: dict[float, tuple[Phase, float | None]] = {0.0: (first, None)}
+    act(watched, 1.0)
+    for at in (1.0, 1.9, 2.0, 2.9, 3.0, 9.0):
+        watched.settle(at)
+        seen[at] = watched.phase, watched.ended_at
+
+    act(life, 1.0)
     life.settle(9.0)
-    changes.append(life.changed_at)
-    assert changes == [None, 5.0, 6.0]
+
+    past = {at: life.at(at) for at in seen}
+    assert {at: (then.phase, then.ended_at) for at, then in past.items()} == seen
+    assert past[9.0] is life
+    assert Life(delay=1.0).at(0.0) == Life(delay=1.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["close", "cancel", "look"]), st.floats(0, 2))))

@@ -26,7 +26,7 @@ async def test_an_unknown_key_is_told_so_before_its_signature_is_looked_at() -> 
         answers = [await on.call("GET", "/ver1/validate", headers={"Apikey": key}) for key in keys]
         answers.append(await on.client.get(f"{on.sandbox.base_url}/ver1/validate"))
     assert [a.status_code for a in answers] == [401] * 4
-    assert [a.json()["error"] for a in answers] == ["invalid_api_key"] * 4
+    assert [a.json()["error"] for a in answers] == ["api_key_invalid_or_expired"] * 4
 
 
 async def test_keys_may_be_chosen() -> None:

@@ -270,7 +270,7 @@ async def test_filters_that_match_nothing_while_trades_are_open_are_no_success(
     assert (len(report), report.ok) == (0, False)
     assert f"{api.trade(1)['pair']} on account {account} (3)" in str(report.unmatched)
     assert "pair='USDT_BTCC'" in str(report.unmatched)
-    with pytest.raises(ExceptionGroup, match="the filters match nothing") as caught:
+    with pytest.raises(ExceptionGroup, match="no open trade passes the filters") as caught:
         report.raise_for_failures()
     assert isinstance(caught.value.exceptions[0], InvalidRequestError)
     assert api.count("POST") == 0

@@ -15,6 +15,7 @@ from threecommas_async import (
     OutcomeUnknownError,
     RequestNotSentError,
 )
+from threecommas_async.errors import InvalidRequestError
 
 ACCEPTED = CloseOutcome(30, CloseState.ACCEPTED, trade="trade 30", attempts=1, elapsed=0.5)
 CLOSED = CloseOutcome(10, CloseState.CLOSED, trade="trade 10", attempts=2, elapsed=2.0)
@@ -182,6 +183,23 @@ def test_failures_can_be_caught_by_kind() -> None:
     except* RequestNotSentError as group:
         kinds += [type(error) for error in group.exceptions]
     assert kinds == [NotFoundError, RequestNotSentError]
+
+
+def test_filters_that_match_nothing_are_no_success() -> None:
+    unmatched = InvalidRequestError("no open trade passes the filters; open are USDT_BTC")
+    report = attrs.evolve(EMPTY, unmatched=unmatched)
+    assert not report.ok
+    with pytest.raises(ExceptionGroup, match="no open trade passes the filters") as caught:
+        report.raise_for_failures()
+    assert caught.value.exceptions == (unmatched,)
+
+
+def test_what_was_left_alone_counts_for_nothing() -> None:
+    report = attrs.evolve(GOOD, skipped=(NOT_SENT,))
+    assert report.ok
+    assert (len(report), report.leftovers, report.counts) == (len(GOOD), (), GOOD.counts)
+    assert NOT_SENT.trade_id not in report
+    report.raise_for_failures()
 
 
 def test_why_others_could_not_be_looked_for_is_raised_too() -> None:

@@ -1,6 +1,7 @@
 """The command line: `threecommas`. Needs the extra `cli`.
 
-Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials, 130 interrupted.
+Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials, 130 interrupted,
+143 terminated.
 """
 
 from __future__ import annotations

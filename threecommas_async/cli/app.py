@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -28,7 +30,8 @@ The key comes from the environment, or from a file (`--env-file`), never from an
 THREECOMMAS_API_KEY with THREECOMMAS_API_SECRET or THREECOMMAS_PRIVATE_KEY, and, if wanted,
 THREECOMMAS_BASE_URL and THREECOMMAS_MODE.
 
-Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials.
+Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials, 130 interrupted,
+143 terminated.
 """
 
 Speed = Annotated[float, Parameter(validator=Number(gt=0))]
@@ -100,14 +103,20 @@ async def sandbox(  # noqa: PLR0913 - the options of a command
     Kinds of faults: reset_before, reset_after, silence_before, silence_after, stale_before,
     stale_after, unavailable_before, unavailable_after, bad_gateway_before, bad_gateway_after,
     gateway_timeout_before, gateway_timeout_after, truncated_after, garbage_after,
-    wrong_type_after, slow_after, early_429_text, early_429_json, early_429_html, plan_refusal, ban.
-    Before means that the close is left undone, after that it has been carried out.
+    wrong_type_after, slow_after. Before means that the close is left undone, after that it has been
+    carried out.
+
+    Only by name: gateway_404_before, gateway_404_after, drip_before, drip_after, wrong_id_before,
+    wrong_id_after, early_429_text, early_429_json, early_429_html, plan_refusal, ban. And
+    read_lag, which takes seconds of the sandbox's clock instead of a rate: all reads and lists lag
+    behind the closes by so much.
 
     Args:
         trades: SmartTrades that are open.
         pending: SmartTrades whose entry is not filled.
         deals: Open deals of a DCA bot.
-        faults: Share of the closes that are met by a fault, 0 to 1; of all kinds but the last five.
+        faults: Share of the closes that are met by a fault, 0 to 1; of all kinds but those that
+            have to be named.
         fault: Share of the closes that are met by this kind, as in reset_after=0.1; repeatable.
         seed: Another seed makes other trades and other faults.
         time_scale: How many times as fast as the real one its clock runs.
@@ -148,8 +157,22 @@ async def run(arguments: Sequence[str]) -> int:
 
 
 def start(arguments: Sequence[str]) -> int:
-    """Run a command from outside of any event loop."""
+    """Run a command from outside of any event loop.
+
+    Ctrl-C (SIGINT) and SIGTERM let it tell what there is to tell and end. A SIGINT that was ignored
+    when the program began stays so: a shell starts what is to run on in the background like that,
+    and what runs in the foreground is meant by a Ctrl-C.
+    """
     try:
-        return asyncio.run(run(arguments))
-    except KeyboardInterrupt:  # what there was to tell, the command has told
+        return asyncio.run(_until_terminated(arguments))
+    except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    except asyncio.CancelledError:
+        return Exit.TERMINATED
+
+
+async def _until_terminated(arguments: Sequence[str]) -> int:
+    command = asyncio.ensure_future(run(arguments))
+    with suppress(NotImplementedError):  # Windows, whose loop takes no signals
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, command.cancel)
+    return await command

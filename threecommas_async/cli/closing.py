@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from threecommas_async import (
     AuthenticationError,
@@ -24,11 +24,13 @@ from .asking import agreed, check_can_ask
 from .kinds import CANCEL, CLOSE, Deed, Entity, Kind, SweepCall
 from .plan import Plan, plan_for_all, plan_for_ids
 from .progress import ClosingProgress
-from .render import report_data, report_table
-from .screen import Exit
+from .render import report_data, report_table, skipped_table
+from .screen import Exit, printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from rich.console import Group
 
     from .options import Closing
     from .session import Session
@@ -50,7 +52,15 @@ async def close(session: Session, kind: Kind[T], ids: Sequence[int], how: Closin
         if not agreed(question):
             return _declined(session)
     start = partial(kind.batch(session.client), ids, confirm=how.confirm, deadline=how.deadline)
-    return await _carried_out(session, ids, deed, start)
+    report = await shown(
+        session,
+        ids,
+        lambda saw: start(on_outcome=saw),
+        deed=deed,
+        deadline=how.deadline,
+        interrupted=lambda report: _told(session, deed, report),
+    )
+    return _told(session, deed, report)
 
 
 @frozen(kw_only=True)
@@ -70,27 +80,36 @@ async def close_all(session: Session, what: Everything[T], how: Closing) -> int:
         check_can_ask()
     clock = asyncio.get_running_loop().time
     began = clock()
-    plan = await _planned(session, what, how.deadline)
+    found = await _found(session, what, how.deadline)
     left = None if how.deadline is None else max(0.0, round(how.deadline - (clock() - began), 2))
+    plan = plan_for_all(what.kind, found, what.also)
+    if found.unmatched is not None:
+        session.screen.say(what.kind.hint)
     if how.dry_run:
         return plan.show(session.screen)
     if not plan.items:
-        return _told(session, CLOSE, CloseReport[T](()))
+        return _told(session, CLOSE, found)
     if not (how.yes or agreed(_question(plan, what.filters))):
         return _declined(session)
     start = partial(what.sweep, confirm=how.confirm, deadline=left)
-    ids = [item.entity_id for item in plan.items]
-    return await _carried_out(session, ids, CLOSE, start, at_once=bool(what.also))
+    report = await shown(
+        session,
+        [item.entity_id for item in plan.items],
+        lambda saw: start(on_outcome=saw),
+        deadline=left,
+        at_once=bool(what.also),
+        interrupted=lambda report: _told(session, CLOSE, evolve(report, skipped=found.skipped)),
+    )
+    return _told(session, CLOSE, report)
 
 
-async def _planned(session: Session, what: Everything[T], deadline: float | None) -> Plan[T]:
+async def _found(session: Session, what: Everything[T], deadline: float | None) -> CloseReport[T]:
     """List what there is: to ask, to show how far it is, to tell the truth when interrupted."""
     try:
-        found = await what.sweep(dry_run=True, deadline=deadline)
+        return await what.sweep(dry_run=True, deadline=deadline)
     except asyncio.CancelledError:
         _declined(session)
         raise
-    return plan_for_all(what.kind, found, what.also)
 
 
 def _question(plan: Plan[T], filters: Mapping[str, object]) -> str:
@@ -113,31 +132,13 @@ def _declined(session: Session) -> Exit:
     return Exit.NOT_ALL
 
 
-async def _carried_out(
-    session: Session,
-    ids: Sequence[int],
-    deed: Deed,
-    start: Callable[..., Awaitable[CloseReport[T]]],
-    *,
-    at_once: bool = False,
-) -> int:
-    report = await shown(
-        session,
-        ids,
-        lambda saw: start(on_outcome=saw),
-        deed=deed,
-        at_once=at_once,
-        interrupted=lambda report: _told(session, deed, report),
-    )
-    return _told(session, deed, report)
-
-
 async def shown(  # noqa: PLR0913 - by name
     session: Session,
     ids: Sequence[int],
     start: Callable[[Callable[[CloseOutcome[T]], None]], Awaitable[CloseReport[T]]],
     *,
     deed: Deed = CLOSE,
+    deadline: float | None = None,
     at_once: bool = False,
     interrupted: Callable[[CloseReport[T]], object],
 ) -> CloseReport[T]:
@@ -150,11 +151,12 @@ async def shown(  # noqa: PLR0913 - by name
         ids: those known to be concerned.
         start: takes what is to be called with each outcome.
         deed: what is done to them.
+        deadline: seconds after which nothing more is sent.
         at_once: one request may concern all of them, before there is an outcome of any.
         interrupted: takes the report of a cancelled one.
     """
     outcomes: dict[int, CloseOutcome[T]] = {}
-    progress = ClosingProgress(session.traffic, ids, deed.done)
+    progress = ClosingProgress(session.traffic, ids, deed.done, deadline)
 
     def saw(outcome: CloseOutcome[T]) -> None:
         outcomes[outcome.trade_id] = outcome
@@ -183,8 +185,16 @@ def _not_begun(entity_id: int, *, in_doubt: bool) -> CloseOutcome[Never]:
 
 def _told(session: Session, deed: Deed, report: CloseReport[T]) -> Exit:
     """Show a report, and return what it means for the exit status."""
-    text = report_table(report, deed.known) if len(report) else f"There is nothing to {deed.verb}."
-    session.screen.result(report_data(report), text)
+    parts: list[Group | str] = []
+    if len(report):
+        parts.append(report_table(report, deed.known))
+    if report.unmatched is not None:
+        parts.append(printable(report.unmatched))
+    if not parts:
+        parts.append(f"There is nothing to {deed.verb}.")
+    if report.skipped:
+        parts.append(skipped_table(report.skipped))
+    session.screen.result(report_data(report), *parts)
     return exit_status(report)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -101,8 +103,10 @@ async def serve(screen: Screen, sandbox: Sandbox, *, speed: float) -> int:
                 "Its clock runs faster, so your limiter has to be "
                 f"SlidingWindowLimiter({_LIMIT}, {_WINDOW / speed:g}, {_PENALTY / speed:g})."
             )
-        screen.say(f"{_population(sandbox)} Ctrl-C ends it.")
-        with suppress(asyncio.CancelledError):  # Ctrl-C: how it is meant to end
+        deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as in the background
+        how = f"kill {os.getpid()}" if deaf else "Ctrl-C"
+        screen.say(f"{_population(sandbox)} {how} ends it.")
+        with suppress(asyncio.CancelledError):  # how it is meant to end
             await asyncio.Event().wait()
         _tell_served(screen, sandbox)
     return Exit.OK

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["faults_table", "made_of", "struck"]
 
+_LAG = Fault.READ_LAG.value
+
 _KINDS = {
     "reset": "the connection is reset",
     "silence": "no answer at all",
@@ -28,12 +30,15 @@ _KINDS = {
     "unavailable": "503 with a page of HTML",
     "bad_gateway": "502 with a page of HTML",
     "gateway_timeout": "504 with nothing",
+    "gateway_404": "404 with a page of HTML",
+    "drip": "an answer that comes byte by byte",
+    "wrong_id": "the answer of another trade",
     "truncated": "half an answer",
     "garbage": "an answer that is not JSON",
     "wrong_type": "JSON of the wrong type",
     "slow": "the right answer, but late",
 }
-"""What the client sees of those faults that it can get through."""
+"""What the client sees of those faults that neither block nor refuse."""
 
 
 def made_of(rate: float, kinds: Iterable[str]) -> Faults:
@@ -41,7 +46,7 @@ def made_of(rate: float, kinds: Iterable[str]) -> Faults:
 
     Args:
         rate: share of the closes that are met by a fault.
-        kinds: KIND=RATE, each.
+        kinds: KIND=RATE, each, or read_lag=SECONDS.
 
     Raises:
         UsageError: no such kind, no such rate, or more than 1 in all.
@@ -61,7 +66,8 @@ def _rate_of(text: str) -> tuple[str, float]:
     try:
         return kind, float(rate)
     except ValueError:
-        raise ValueError(f"--fault {text}: a kind takes a rate, as in {kind}=0.1") from None
+        takes = "seconds, as in read_lag=5" if kind == _LAG else f"a rate, as in {kind}=0.1"
+        raise ValueError(f"--fault {text}: a kind takes {takes}") from None
 
 
 def struck(ledger: Ledger) -> Mapping[Fault, int]:

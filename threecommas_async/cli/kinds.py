@@ -90,6 +90,8 @@ class Kind(Generic[T]):
     """A kind of entity, and what is done to it."""
 
     name: str
+    command: str
+    """The first word of its commands."""
     deed: Deed
     batch: Callable[[CommandClient], BatchCall[T]]
     """Does it to many."""
@@ -101,6 +103,14 @@ class Kind(Generic[T]):
     def count(self, number: int) -> str:
         """Name so many of them."""
         return f"{number} {self.name}{'' if number == 1 else 's'}"
+
+    @property
+    def hint(self) -> str:
+        """What to type when no filter matches."""
+        return (
+            f"threecommas {self.command} list shows what is open. A pair is written with the quote "
+            "currency first, as in USDT_BTC."
+        )
 
 
 _BUSY = "already closing, or its state does not allow it"
@@ -126,6 +136,7 @@ def _deal_stays_open(deal: Deal) -> str | None:
 
 TRADES = Kind[SmartTrade](
     name="SmartTrade",
+    command="trades",
     deed=CLOSE,
     batch=lambda client: client.smart_trades.close_many,
     open_ones=lambda client: client.smart_trades.list(status="active"),
@@ -133,6 +144,7 @@ TRADES = Kind[SmartTrade](
 )
 CANCELLED_TRADES = Kind[SmartTrade](
     name=TRADES.name,
+    command=TRADES.command,
     deed=CANCEL,
     batch=lambda client: client.trades.cancel_many,
     open_ones=TRADES.open_ones,
@@ -140,6 +152,7 @@ CANCELLED_TRADES = Kind[SmartTrade](
 )
 DEALS = Kind[Deal](
     name="deal",
+    command="deals",
     deed=CLOSE,
     batch=lambda client: client.deals.close_many,
     open_ones=lambda client: client.deals.list(scope="active"),

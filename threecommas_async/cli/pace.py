@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import deque
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -12,8 +14,12 @@ from attrs import frozen
 from threecommas_async.endpoint import Priority
 from threecommas_async.hooks import AttemptEnded
 from threecommas_async.rate_limit import SlidingWindowLimiter
+from threecommas_async.retry import Fate
+
+from .screen import printable
 
 if TYPE_CHECKING:
+    from threecommas_async import ThreeCommasError
     from threecommas_async.endpoint import Bucket
     from threecommas_async.hooks import Event
     from threecommas_async.rate_limit import Permit
@@ -22,6 +28,8 @@ __all__ = ["Pace", "Traffic", "WatchedLimiter"]
 
 _WINDOW = 60.0
 _LONGEST_BAN = 3 * 24 * 3600.0
+_LONGEST_REASON = 120
+_ID = re.compile(r"/(\d+)(?=/|$)")
 
 
 @frozen
@@ -98,15 +106,31 @@ class WatchedLimiter(SlidingWindowLimiter):
 class Traffic:
     """What is on its way, and what came of the rest. It is a hook of the client."""
 
-    def __init__(self, limiter: WatchedLimiter) -> None:
+    def __init__(self, limiter: WatchedLimiter, host: str) -> None:
         self.limiter = limiter
-        self.tried: set[str] = set()
-        """Paths to which something that changes a position was sent and is over."""
+        self.host = host
+        """Where requests go, with its port if it has one of its own."""
+        self.tried: set[int] = set()
+        """Ids to which something that changes a position may have been sent and is over."""
         self.lost = 0
         """Answers to that which did not come, or did not tell what had happened."""
+        self.unreachable: str | None = None
+        """Why there is no connection; None if the last attempt had one."""
 
     def __call__(self, event: Event) -> None:
         """Take note of an attempt."""
-        if isinstance(event, AttemptEnded) and event.method != "GET":
-            self.tried.add(event.path)
+        if not isinstance(event, AttemptEnded):
+            return
+        if event.fate is Fate.NOT_SENT:
+            self.unreachable = _reason(event.error)
+            return
+        self.unreachable = None
+        if event.method != "GET":
+            self.tried.update(map(int, _ID.findall(event.path)))
             self.lost += event.error is not None and event.error.may_have_taken_effect
+
+
+def _reason(error: ThreeCommasError | None) -> str:
+    """Return what the system says of a connection that failed, in a few words."""
+    cause = error if error is None or error.__cause__ is None else error.__cause__
+    return shorten(printable(str(cause) or type(cause).__name__), _LONGEST_REASON)

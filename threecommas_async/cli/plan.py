@@ -10,13 +10,16 @@ from threecommas_async import SmartTrade
 from threecommas_async.lifecycle import smart_trade_is_cancellable
 
 from .kinds import CANCEL, CLOSE, Deed, Entity, Kind
-from .render import status_of, table
-from .screen import Exit
+from .render import outcome_data, skipped_table, status_of, table
+from .screen import Exit, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from threecommas_async import CloseReport
+    from rich.console import Group
+
+    from threecommas_async import CloseOutcome, CloseReport
+    from threecommas_async.errors import InvalidRequestError
 
     from .client import CommandClient
     from .screen import Screen
@@ -53,6 +56,10 @@ class Plan(Generic[T]):
     items: Sequence[Planned[T]]
     also: str = ""
     """What would happen besides."""
+    skipped: Sequence[CloseOutcome[T]] = ()
+    """What would be left alone, though it is active."""
+    unmatched: InvalidRequestError | None = None
+    """Why nothing passes the filters, though something is open."""
 
     def ids(self, deed: Deed) -> list[int]:
         """Return those to which it would be done."""
@@ -67,6 +74,9 @@ class Plan(Generic[T]):
             f"{len(ids)} of {len(self.items)} would be {deed.done}" for deed, ids in would.items()
         )
         also = f"; it would also {self.also}" if self.also else ""
+        parts: list[Group | str] = [] if self.unmatched is None else [printable(self.unmatched)]
+        if self.skipped:
+            parts.append(skipped_table(self.skipped))
         screen.result(
             {
                 "dry_run": True,
@@ -75,14 +85,17 @@ class Plan(Generic[T]):
                 f"would_not_{self.kind.deed.verb}": [
                     {"trade_id": item.entity_id, "reason": item.why_not} for item in would_not
                 ],
+                "unmatched": self.unmatched,
+                "skipped": [outcome_data(outcome) for outcome in self.skipped],
             },
             table(
                 f"{counts}{also}; nothing was sent",
                 *("id", "pair", "status", "would be"),
                 rows=[item.row for item in self.items],
             ),
+            *parts,
         )
-        return Exit.NOT_ALL if would_not else Exit.OK
+        return Exit.NOT_ALL if would_not or self.unmatched else Exit.OK
 
 
 async def plan_for_ids(client: CommandClient, kind: Kind[T], ids: Sequence[int]) -> Plan[T]:
@@ -100,7 +113,8 @@ async def plan_for_ids(client: CommandClient, kind: Kind[T], ids: Sequence[int])
 
 def plan_for_all(kind: Kind[T], report: CloseReport[T], also: str) -> Plan[T]:
     """Take over what a dry run of the library has found."""
-    return Plan(kind, [Planned(o.trade_id, o.trade, _deed_for(o.trade)) for o in report], also)
+    items = [Planned(o.trade_id, o.trade, _deed_for(o.trade)) for o in report]
+    return Plan(kind, items, also, report.skipped, report.unmatched)
 
 
 def _deed_for(entity: Entity | None) -> Deed:

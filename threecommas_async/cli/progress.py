@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from .pace import Traffic
     from .screen import Screen
 
-__all__ = ["ClosingProgress", "Progress"]
+__all__ = ["ClosingProgress", "Progress", "trouble_of"]
 
 _BAR_WIDTH = 20
 _DRAW_EVERY = 0.1
@@ -62,8 +63,16 @@ class Progress(ABC):
 class ClosingProgress(Progress):
     """How far a close of many has come. Its `saw` is what `on_outcome` wants."""
 
-    def __init__(self, traffic: Traffic, ids: Iterable[int], done: str = "closed") -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        ids: Iterable[int],
+        done: str = "closed",
+        deadline: float | None = None,
+    ) -> None:
+        """Begin now, with so many seconds to the deadline."""
         self._traffic = traffic
+        self._ends = None if deadline is None else asyncio.get_running_loop().time() + deadline
         self._outcomes: dict[int, CloseOutcome[Entity] | None] = dict.fromkeys(ids)
         self._done = done
 
@@ -83,11 +92,12 @@ class ClosingProgress(Progress):
     def __str__(self) -> str:
         known, total, limiter = self._known, len(self._outcomes), self._traffic.limiter
         done = sum(outcome.ok for outcome in known)
-        open_ended = total - len(known)
-        tried = len(self._traffic.tried) - sum(outcome.attempts > 0 for outcome in known)
-        in_flight = min(limiter.in_flight, open_ended)
-        checked = min(max(0, tried), open_ended - in_flight)
-        waiting = open_ended - in_flight - checked
+        open_ended = [i for i, outcome in self._outcomes.items() if outcome is None]
+        in_flight = min(limiter.in_flight, len(open_ended))
+        tried = self._traffic.tried.intersection(open_ended)
+        checked = min(len(tried), len(open_ended) - in_flight)
+        waiting = len(open_ended) - in_flight - checked
+        trouble = trouble_of(self._traffic) if open_ended else None
         parts = [f"{self._done} {done} of {total}"]
         if missed := len(known) - done:
             parts.append(f"{missed} not {self._done}")
@@ -96,17 +106,35 @@ class ClosingProgress(Progress):
         if checked:
             parts.append(f"{checked} being checked")
         if waiting:
-            parts.append(f"{waiting} waiting for a slot")
+            parts.append(f"{waiting} waiting" if trouble else f"{waiting} waiting for a slot")
         if lost := self._traffic.lost:
             parts.append(f"{lost} answer{'s' * (lost > 1)} lost")
         if blocked := limiter.blocked_for():
             parts.append(f"refused by the server for {blocked:.0f} s more")
+        if trouble:
+            parts.append(trouble)
         # Reads have to leave the reserve alone.
         requests = waiting + (1 + limiter.reserve if checked else 0)
-        seconds = limiter.seconds_until_sent(requests)
-        if waiting or seconds >= 1:
-            parts.append(f"about {seconds:.0f} s left")
+        # Without a connection nobody knows.
+        seconds = math.inf if trouble else limiter.seconds_until_sent(requests)
+        if (waiting or seconds >= 1) and (left := self._time_left(seconds)):
+            parts.append(left)
         return ", ".join(parts)
+
+    def _time_left(self, seconds: float) -> str | None:
+        """Say how long it takes, or how long until the deadline if that is sooner."""
+        if self._ends is not None:
+            remaining = max(0.0, self._ends - asyncio.get_running_loop().time())
+            if remaining < seconds:
+                return f"about {remaining:.0f} s left until the deadline"
+        return None if seconds == math.inf else f"about {seconds:.0f} s left"
+
+
+def trouble_of(traffic: Traffic) -> str | None:
+    """Say why nothing goes out, if there is no connection."""
+    if traffic.unreachable is None:
+        return None
+    return f"cannot reach {traffic.host} ({traffic.unreachable}), trying again"
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ __all__ = [
     "outcome_data",
     "report_data",
     "report_table",
+    "skipped_table",
     "status_of",
     "table",
     "trade_table",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _ID_IN_A_PATH = re.compile(r"/\d+(?=[/:])")
+_REQUEST_ID = re.compile(r" \[request [^\]]*\]")
 
 FEW = 20
 """So many are listed one by one; more are counted."""
@@ -191,13 +193,23 @@ def report_table(report: CloseReport[Entity], known: str = "closing or closed") 
     return Group(*parts)
 
 
-def grouped(title: str, wrong: Iterable[tuple[int, str, object]]) -> Group:
-    """Put ids together that share what became of them and why."""
+def skipped_table(skipped: Sequence[CloseOutcome[Entity]]) -> Group:
+    """What was left alone, though it is active."""
+    alone = ((o.trade_id, status_of(o.trade) if o.trade else "", o.error) for o in skipped)
+    return grouped(f"{len(skipped)} left alone, though active", alone, "status")
+
+
+def grouped(
+    title: str, wrong: Iterable[tuple[int, str, object]], what_is_told: str = "outcome"
+) -> Group:
+    """Put ids together that share what became of them, or where they stand, and why."""
     groups: dict[tuple[str, str], list[int]] = {}
     for entity_id, what, reason in wrong:
-        groups.setdefault((what, _reason(entity_id, reason)), []).append(entity_id)
+        # Each request has an id of its own, which would make as many reasons as there are requests.
+        why = _REQUEST_ID.sub("", _reason(entity_id, reason))
+        groups.setdefault((what, why), []).append(entity_id)
     rows = [(what, len(ids), reason, _some(ids)) for (what, reason), ids in groups.items()]
-    return table(title, "outcome", "number", "reason", "ids", rows=rows)
+    return table(title, what_is_told, "number", "reason", "ids", rows=rows)
 
 
 def _reason(entity_id: int, reason: object) -> str:
@@ -252,5 +264,7 @@ def report_data(report: CloseReport[Entity]) -> dict[str, object]:
         "counts": {state.value: count for state, count in _counts(report)},
         "leftovers": list(report.leftovers),
         "unlisted": report.unlisted,
+        "unmatched": report.unmatched,
+        "skipped": [outcome_data(outcome) for outcome in report.skipped],
         "outcomes": [outcome_data(outcome) for outcome in report],
     }

@@ -27,6 +27,8 @@ class Exit(IntEnum):
     CREDENTIALS = 3
     INTERRUPTED = 130
     """As a shell reports Ctrl-C."""
+    TERMINATED = 143
+    """As a shell reports SIGTERM."""
 
 
 class Screen:

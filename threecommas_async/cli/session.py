@@ -67,10 +67,15 @@ async def opened(
     screen: Screen, limiter: WatchedLimiter, api_key: str, **settings: Unpack[ClientSettings]
 ) -> AsyncGenerator[Session]:
     """Open a client whose traffic can be watched."""
-    traffic = Traffic(limiter)
+    traffic = Traffic(limiter, _host(settings.get("base_url", DEFAULT_BASE_URL)))
     watched: ClientSettings = {**settings, "rate_limiter": limiter, "hooks": [traffic]}
     async with CommandClient(api_key, **watched) as client:
         yield Session(screen, client, traffic)
+
+
+def _host(base_url: str) -> str:
+    """Return host and port of what may yet turn out to be no URL."""
+    return base_url.partition("://")[2].partition("/")[0]
 
 
 async def with_client(connection: Connection, command: Callable[[Session], Awaitable[int]]) -> int:

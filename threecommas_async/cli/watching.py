@@ -13,7 +13,7 @@ from threecommas_async import NotFoundError, ThreeCommasError
 from threecommas_async.closing import stops_everything
 from threecommas_async.lifecycle import Phase, smart_trade_phase
 
-from .progress import Progress
+from .progress import Progress, trouble_of
 from .render import FEW, grouped, status_of, table
 from .screen import Exit
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from threecommas_async import SmartTrade
 
+    from .pace import Traffic
     from .session import Session
 
 __all__ = ["watch"]
@@ -33,7 +34,7 @@ _OVER = frozenset({_CLOSED, Phase.FAILED.value, _NOT_FOUND})
 
 async def watch(session: Session, trade_ids: Sequence[int], timeout: float | None) -> int:
     """Watch trades, with their progress on the screen, until all are over or the time is."""
-    seen = Watching(trade_ids)
+    seen = Watching(session.traffic, trade_ids)
     try:
         async with seen.shown(session.screen), asyncio.timeout(timeout):
             await session.client.trades.watch(trade_ids, seen.saw)
@@ -72,7 +73,8 @@ class _Watched:
 class Watching(Progress):
     """Where trades stand. Its `saw` takes what a read has given."""
 
-    def __init__(self, trade_ids: Sequence[int]) -> None:
+    def __init__(self, traffic: Traffic, trade_ids: Sequence[int]) -> None:
+        self._traffic = traffic
         self._all = {trade_id: _Watched(trade_id) for trade_id in trade_ids}
 
     def saw(self, trade_id: int, result: SmartTrade | ThreeCommasError) -> bool:
@@ -102,8 +104,11 @@ class Watching(Progress):
 
     def __str__(self) -> str:
         counts = self._counts
-        others = (f"{count} {what}" for what, count in counts.items() if what != _CLOSED)
-        return ", ".join((f"closed {counts[_CLOSED]} of {len(self._all)}", *others))
+        parts = [f"closed {counts[_CLOSED]} of {len(self._all)}"]
+        parts += (f"{count} {what}" for what, count in counts.items() if what != _CLOSED)
+        if trouble := trouble_of(self._traffic):
+            parts.append(trouble)
+        return ", ".join(parts)
 
     def tell(self, session: Session) -> Exit:
         """Show where they stand, and return what it means for the exit status."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CODES = {
     Phase.OPEN: ("bought", "Active"),
     Phase.CLOSING: ("panic_sell_pending", "Closing at Market Price"),
+    Phase.SELLING: ("panic_sell_pending", "Closing at Market Price"),
     Phase.CLOSED: ("panic_sold", "Closed at Market Price"),
 }
 """Status code and label of every phase; deals here are neither cancelled nor do they fail."""

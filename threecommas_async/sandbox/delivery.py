@@ -20,28 +20,31 @@ if TYPE_CHECKING:
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-async def deliver(
+async def deliver(  # noqa: PLR0911 - one for each way to answer
     request: web.BaseRequest, decision: Decision, faults: Faults
 ) -> web.StreamResponse:
     """Send the answer, or do to the connection what the fault asks for."""
+    answer = decision.answer
     match decision.fault:
-        case Fault.RESET_BEFORE | Fault.RESET_AFTER:
-            return cut(request)
         case Fault.SILENCE_BEFORE | Fault.SILENCE_AFTER:
             await asyncio.sleep(faults.silence)
+            return cut(request)
+        case Fault.RESET_BEFORE | Fault.RESET_AFTER:
             return cut(request)
         case Fault.STALE_BEFORE:
             _close(request)
             return web.Response()
+        case Fault.DRIP_BEFORE | Fault.DRIP_AFTER:
+            return await _dripping(request, answer, faults.drip)
         case Fault.TRUNCATED_AFTER:
-            return await _truncated(request, decision.answer)
+            return await _truncated(request, answer)
         case Fault.STALE_AFTER:
-            return await _unannounced(request, decision.answer)
+            return await _unannounced(request, answer)
         case Fault.SLOW_AFTER:
             await asyncio.sleep(faults.slow)
         case _:
             pass
-    return _response(decision.answer)
+    return _response(answer)
 
 
 def cut(request: web.BaseRequest) -> web.Response:
@@ -74,15 +77,32 @@ def _response(answer: Answer) -> web.Response:
     )
 
 
-async def _truncated(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Promise the whole body, send half of it and close."""
+def _promised(answer: Answer) -> web.StreamResponse:
+    """Begin an answer with the length of its whole body."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_type = answer.content_type
     response.content_length = len(answer.body)
+    return response
+
+
+async def _truncated(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """Promise the whole body, send half of it and close."""
+    response = _promised(answer)
     with suppress(ConnectionError):  # the caller may be gone by now
         await response.prepare(request)
         await response.write(answer.body[: len(answer.body) // 2])
     _close(request)
+    return response
+
+
+async def _dripping(request: web.BaseRequest, answer: Answer, pause: float) -> web.StreamResponse:
+    """Send one byte after the other, with a pause before each, while there is somebody to read."""
+    response = _promised(answer)
+    with suppress(ConnectionError):
+        await response.prepare(request)
+        for byte in answer.body:
+            await asyncio.sleep(pause)
+            await response.write(bytes((byte,)))
     return response
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -15,6 +15,8 @@ from .trades import SmartTrade
 if TYPE_CHECKING:
     from .clock import Clock
     from .lifecycle import Position
+
+T = TypeVar("T", SmartTrade, Deal)
 
 
 def _count() -> int:
@@ -35,6 +37,12 @@ class Population:
     def __attrs_post_init__(self) -> None:
         if self.failing > self.trades:
             raise ValueError("no more trades can fail than there are open ones")
+
+
+def as_of(position: T, time: float) -> T:
+    """Return a position as it stood at a time that is past; itself if that is how it stands."""
+    life = position.life.at(time)
+    return position if life is position.life else attrs.evolve(position, life=life)
 
 
 class Exchange:

@@ -29,12 +29,22 @@ class Fault(enum.Enum):
     """502 with a page of HTML."""
     GATEWAY_TIMEOUT_BEFORE = "gateway_timeout_before"
     """504 with nothing."""
+    GATEWAY_404_BEFORE = "gateway_404_before"
+    """404 with a page of HTML: something in between has lost its way, and nothing is missing."""
+    DRIP_BEFORE = "drip_before"
+    """502 whose page comes byte by byte, one every `Faults.drip` seconds."""
+    WRONG_ID_BEFORE = "wrong_id_before"
+    """The right status with the answer that belongs to a request for another trade or deal."""
 
     RESET_AFTER = "reset_after"
     SILENCE_AFTER = "silence_after"
     UNAVAILABLE_AFTER = "unavailable_after"
     BAD_GATEWAY_AFTER = "bad_gateway_after"
     GATEWAY_TIMEOUT_AFTER = "gateway_timeout_after"
+    GATEWAY_404_AFTER = "gateway_404_after"
+    DRIP_AFTER = "drip_after"
+    """The right answer byte by byte, one every `Faults.drip` seconds."""
+    WRONG_ID_AFTER = "wrong_id_after"
     TRUNCATED_AFTER = "truncated_after"
     """Half the body, then the connection is closed."""
     GARBAGE_AFTER = "garbage_after"
@@ -55,13 +65,25 @@ class Fault(enum.Enum):
     BAN = "ban"
     """418 and a ban of `Faults.ban_for` seconds."""
 
+    READ_LAG = "read_lag"
+    """A read that shows how things stood `Faults.read_lag` seconds ago, and not how they stand.
+
+    The one fault without a rate: every read and list lags, also with `Faults.closes_only`.
+    """
+
     @property
     def applied(self) -> bool:
         """True when the request is carried out before the fault strikes."""
         return self.value.endswith("_after")
 
 
-MIXED = tuple(fault for fault in Fault if fault.value.endswith(("_before", "_after")))
+_BY_NAME = ("gateway_404", "drip", "wrong_id")
+
+MIXED = tuple(
+    fault
+    for fault in Fault
+    if fault.value.endswith(("_before", "_after")) and not fault.value.startswith(_BY_NAME)
+)
 """Faults a client can get through by itself, without waiting out a block or giving up."""
 
 
@@ -82,11 +104,17 @@ class Faults:
     unavailable_before: float = _rate()
     bad_gateway_before: float = _rate()
     gateway_timeout_before: float = _rate()
+    gateway_404_before: float = _rate()
+    drip_before: float = _rate()
+    wrong_id_before: float = _rate()
     reset_after: float = _rate()
     silence_after: float = _rate()
     unavailable_after: float = _rate()
     bad_gateway_after: float = _rate()
     gateway_timeout_after: float = _rate()
+    gateway_404_after: float = _rate()
+    drip_after: float = _rate()
+    wrong_id_after: float = _rate()
     truncated_after: float = _rate()
     garbage_after: float = _rate()
     wrong_type_after: float = _rate()
@@ -104,6 +132,13 @@ class Faults:
     """Real seconds after which the server drops a connection it left without an answer."""
     slow: float = 1.0
     """Real seconds that a slow answer is late."""
+    drip: float = 1.0
+    """Real seconds between two bytes of an answer that drips.
+
+    With 1.0 a whole trade takes most of an hour, and yet no read timeout is ever exceeded.
+    """
+    read_lag: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
+    """Seconds on the sandbox's clock by which reads and lists lag behind what was carried out."""
     block: float = 2.0
     """Seconds on the sandbox's clock for which an early 429 blocks everything."""
     ban_for: float = 120.0
@@ -127,7 +162,9 @@ class Faults:
     ) -> Faults:
         """Spread a total rate evenly over the faults that end neither in a block nor in a refusal.
 
-        Left out are the early 429, the plan refusal and the ban.
+        Left out are the early 429, the plan refusal and the ban, and what deceives a client that
+        believes answers as they come: the 404 of a gateway, the answer that drips, the wrong id,
+        reads that lag. Ask for these by name.
         """
         return cls(
             **{fault.value: rate / len(MIXED) for fault in MIXED},
@@ -139,8 +176,8 @@ class Faults:
 
     @property
     def rates(self) -> dict[Fault, float]:
-        """The rate of every fault."""
-        return {fault: getattr(self, fault.value) for fault in Fault}
+        """The rate of every fault that has one."""
+        return {f: getattr(self, f.value) for f in Fault if f is not Fault.READ_LAG}
 
 
 class Dice:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import uuid
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,7 +17,7 @@ from .answers import Answer, RefusalError, banned, error, html, limited, plan_re
 from .faults import Fault
 from .ledger import RequestRecord
 from .limits import Limiter, RateLimit
-from .routes import Call, match
+from .routes import Call, answer_of_another, match
 from .signature import payloads, same
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _EARLY: Mapping[Fault, LimitBody] = {
 }
 _UNAVAILABLE = html(503, "Service Unavailable")
 _BAD_GATEWAY = html(502, "Bad Gateway")
+_NO_SUCH_PAGE = html(404, "Not Found")
 _GATEWAY_TIMEOUT = Answer(status=504, content_type="text/plain")
 _PROXY = {
     Fault.UNAVAILABLE_BEFORE: _UNAVAILABLE,
@@ -56,6 +58,9 @@ _PROXY = {
     Fault.BAD_GATEWAY_AFTER: _BAD_GATEWAY,
     Fault.GATEWAY_TIMEOUT_BEFORE: _GATEWAY_TIMEOUT,
     Fault.GATEWAY_TIMEOUT_AFTER: _GATEWAY_TIMEOUT,
+    Fault.GATEWAY_404_BEFORE: _NO_SUCH_PAGE,
+    Fault.GATEWAY_404_AFTER: _NO_SUCH_PAGE,
+    Fault.DRIP_BEFORE: _BAD_GATEWAY,
 }
 """What a proxy says when the API behind it does not answer; from the outside, when is unknown."""
 _NOTHING = Answer(status=500)  # never sent: the connection is cut instead
@@ -85,7 +90,7 @@ class Access:
     def denial(self, incoming: Incoming, route: Route) -> Answer | None:
         """Answer why the request may not have what it asks for; None if it may."""
         if not same(self.api_key, incoming.api_key):
-            return error(401, "invalid_api_key", "Provided API key is invalid or expired")
+            return error(401, "api_key_invalid_or_expired", "API key is invalid or expired")
         is_json = incoming.content_type.startswith("application/json")
         forms = payloads(incoming.target, incoming.body, is_json=is_json)
         if not any(self.verify(form, incoming.signature) for form in forms):
@@ -138,8 +143,9 @@ class Gateway:
         elif route is None:
             decision = Decision(error(404, "not_found", "Not Found"))
         else:
-            call = Call(id=id_, query=query, body=incoming.body, now=now)
+            call = Call(id=id_, query=query, body=incoming.body, now=now, as_of=now)
             decision = self._admit(incoming, route, call)
+        request_id = str(uuid.UUID(int=len(self._ledger.requests) + 1))
         self._ledger.record(
             RequestRecord(
                 time=now,
@@ -153,24 +159,39 @@ class Gateway:
                 cause=None if refusal is None else refusal.cause,
                 fault=decision.fault,
                 applied=decision.answer.applied,
+                request_id=request_id,
             )
         )
-        return decision
+        headers = {**decision.answer.headers, "X-Request-Id": request_id}
+        return attrs.evolve(decision, answer=attrs.evolve(decision.answer, headers=headers))
 
     def _admit(self, incoming: Incoming, route: Route, call: Call) -> Decision:
         denial = self._access.denial(incoming, route)
         if denial is not None:
             return Decision(denial)
         fault = self._dice.throw(call.id, closes=route.closes)
-        if fault is not None and not fault.applied:
-            return Decision(self._before(fault, call.now), fault)
+        if fault is None or fault.applied:
+            return self._carry_out(route, call, fault)
+        undone = self._before(fault, route, call)
+        return Decision(undone, fault) if undone else self._carry_out(route, call, None)
+
+    def _carry_out(self, route: Route, call: Call, fault: Fault | None) -> Decision:
         try:
             answer = route.handler(self._exchange, call)
         except RefusalError as refusal:
             return Decision(refusal.answer)
+        if self._faults.read_lag and route.method == "GET":
+            return self._lagging(route, call, answer)
         if fault is None or not answer.applied:  # nothing was carried out: no such fault to have
             return Decision(answer)
-        return Decision(_after(fault, answer), fault)
+        spoiled = self._after(fault, route, call, answer)
+        return Decision(spoiled, fault) if spoiled else Decision(answer)
+
+    def _lagging(self, route: Route, call: Call, fresh: Answer) -> Decision:
+        """Answer a read as of some time ago; a fault only if things stood differently then."""
+        then = attrs.evolve(call, as_of=call.now - self._faults.read_lag)
+        late = route.handler(self._exchange, then)
+        return Decision(late, None if late == fresh else Fault.READ_LAG)
 
     def _refused(self, refusal: Refusal) -> Answer:
         if refusal.status == 418:  # noqa: PLR2004
@@ -183,27 +204,34 @@ class Gateway:
             retry_after = math.ceil(self._clock.real(until - self._clock.now()))
         return limited(form, self._clock.next_whole_second(until), retry_after)
 
-    def _before(self, fault: Fault, now: float) -> Answer:
-        """Answer a request that the fault leaves undone."""
+    def _before(self, fault: Fault, route: Route, call: Call) -> Answer | None:
+        """Answer a request that the fault leaves undone; None if there is no such fault to have."""
         if fault in _EARLY:
-            until = now + self._faults.block
+            until = call.now + self._faults.block
             self._limiter.block(until)
             return self._limited(_EARLY[fault], until)
         if fault is Fault.BAN:
-            until = now + self._faults.ban_for
+            until = call.now + self._faults.ban_for
             self._limiter.ban(until)
             return banned(self._clock.next_whole_second(until))
         if fault is Fault.PLAN_REFUSAL:
             return plan_refused()
+        if fault is Fault.WRONG_ID_BEFORE:
+            return answer_of_another(self._exchange, route, call)
         return _PROXY.get(fault, _NOTHING)
 
+    def _after(self, fault: Fault, route: Route, call: Call, answer: Answer) -> Answer | None:
+        """Spoil the answer to a request that was carried out, as far as its bytes are concerned.
 
-def _after(fault: Fault, answer: Answer) -> Answer:
-    """Spoil the answer to a request that was carried out, as far as its bytes are concerned."""
-    if fault in _PROXY:
-        return attrs.evolve(_PROXY[fault], applied=answer.applied)
-    if fault is Fault.GARBAGE_AFTER:
-        return attrs.evolve(answer, body=b"<!-- upstream: ok -->\xff\xfe")
-    if fault is Fault.WRONG_TYPE_AFTER:
-        return attrs.evolve(answer, body=b'"ok"' if answer.applied[0] % 2 else b"[]")
-    return answer
+        None if there is no such fault to have.
+        """
+        if fault in _PROXY:
+            return attrs.evolve(_PROXY[fault], applied=answer.applied)
+        if fault is Fault.GARBAGE_AFTER:
+            return attrs.evolve(answer, body=b"<!-- upstream: ok -->\xff\xfe")
+        if fault is Fault.WRONG_TYPE_AFTER:
+            return attrs.evolve(answer, body=b'"ok"' if answer.applied[0] % 2 else b"[]")
+        if fault is Fault.WRONG_ID_AFTER:
+            another = answer_of_another(self._exchange, route, call)
+            return another and attrs.evolve(another, applied=answer.applied)
+        return answer

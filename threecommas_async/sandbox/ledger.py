@@ -44,6 +44,8 @@ class RequestRecord:
     """The fault that was injected, if one was."""
     applied: tuple[int, ...]
     """Trades and deals whose close it carried out."""
+    request_id: str
+    """What its answer says in `X-Request-Id`."""
 
 
 @attrs.frozen(kw_only=True)

@@ -17,7 +17,8 @@ class Phase(enum.Enum):
 
     PENDING = enum.auto()  # entry not filled yet
     OPEN = enum.auto()
-    CLOSING = enum.auto()
+    CLOSING = enum.auto()  # the close is accepted
+    SELLING = enum.auto()  # the order of the close is at the exchange
     CANCELLING = enum.auto()
     CLOSED = enum.auto()
     CANCELLED = enum.auto()
@@ -26,6 +27,10 @@ class Phase(enum.Enum):
 
 OVER = frozenset({Phase.CLOSED, Phase.CANCELLED, Phase.FAILED})
 ACTIVE = frozenset(Phase) - OVER
+
+
+def _phase_of(life: Life) -> Phase:
+    return life.phase
 
 
 @attrs.define
@@ -39,6 +44,9 @@ class Life:
     phase: Phase = Phase.OPEN
     accepted_at: float | None = None
     ended_at: float | None = None
+    changed_at: float | None = attrs.field(init=False, default=None)
+    """When the phase changed last; None if it never did."""
+    _first: Phase = attrs.field(init=False, default=attrs.Factory(_phase_of, takes_self=True))
 
     def close(self, now: float) -> bool:
         """Accept a close at market; False, and nothing is done, unless the position is open."""
@@ -52,25 +60,34 @@ class Life:
         """Let happen what was due by now."""
         if self.accepted_at is None or self.ended_at is not None:
             return
-        due = self.accepted_at + self.delay
+        halfway, due = self.accepted_at + self.delay / 2, self.accepted_at + self.delay
+        if self.phase is Phase.CLOSING and now >= halfway:
+            self.phase, self.changed_at = Phase.SELLING, halfway
         if now < due:
             return
-        self.ended_at = due
+        self.ended_at = self.changed_at = due
         if self.phase is Phase.CANCELLING:
             self.phase = Phase.CANCELLED
         else:
             self.phase = Phase.FAILED if self.fails else Phase.CLOSED
 
-    @property
-    def changed_at(self) -> float | None:
-        """When the phase changed last; None if it never did."""
-        return self.accepted_at if self.ended_at is None else self.ended_at
+    def at(self, time: float) -> Life:
+        """Return the life as it stood at a time that is past; itself if that is how it stands."""
+        accepted_at, changed_at = self.accepted_at, self.changed_at
+        if accepted_at is None or changed_at is None or changed_at <= time:
+            return self
+        past = Life(self.delay, self.fails, self._first)
+        if accepted_at <= time:
+            cancelled = self.phase in {Phase.CANCELLING, Phase.CANCELLED}
+            (past.cancel if cancelled else past.close)(accepted_at)
+            past.settle(time)
+        return past
 
     def _accept(self, now: float, allowed: frozenset[Phase], then: Phase) -> bool:
         self.settle(now)
         if self.phase not in allowed:
             return False
-        self.phase, self.accepted_at = then, now
+        self.phase, self.accepted_at, self.changed_at = then, now, now
         return True
 
 

@@ -14,6 +14,7 @@ import attrs
 
 from .answers import Answer, RefusalError, error, invalid, ok
 from .deals import bot_json, deal_json, shown_deal_json
+from .exchange import as_of
 from .listing import Query, select_deals, select_trades
 from .trade_json import smart_trade, trades_of
 
@@ -46,6 +47,8 @@ class Call:
     query: str
     body: bytes
     now: float
+    as_of: float
+    """The time as of which a read shows trades and deals: `now`, or before it if reads lag."""
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -120,13 +123,14 @@ def list_smart_trades(exchange: Exchange, call: Call) -> Answer:
     """List one page of smart trades."""
     exchange.settle(call.now)
     query = Query(call.parameters)
-    page = select_trades(exchange.trades.values(), query, call.now, exchange.clock)
+    trades = [as_of(trade, call.as_of) for trade in exchange.trades.values()]
+    page = select_trades(trades, query, call.now, exchange.clock)
     return ok([smart_trade(trade, call.now, exchange.clock) for trade in page])
 
 
 def get_smart_trade(exchange: Exchange, call: Call) -> Answer:
     """Show a smart trade."""
-    trade = _trade(exchange, call, missing=400)
+    trade = as_of(_trade(exchange, call, missing=400), call.as_of)
     return ok(smart_trade(trade, call.now, exchange.clock))
 
 
@@ -158,7 +162,7 @@ def set_note(exchange: Exchange, call: Call) -> Answer:
 
 def list_trades_of_smart_trade(exchange: Exchange, call: Call) -> Answer:
     """List the trades inside a smart trade."""
-    trade = _trade(exchange, call, missing=404)
+    trade = as_of(_trade(exchange, call, missing=404), call.as_of)
     return ok(trades_of(trade, exchange.clock))
 
 
@@ -166,13 +170,14 @@ def list_deals(exchange: Exchange, call: Call) -> Answer:
     """List one page of deals."""
     exchange.settle(call.now)
     query, clock = Query(call.parameters), exchange.clock
-    page = select_deals(exchange.deals.values(), exchange.bot, query, call.now, clock)
+    deals = [as_of(deal, call.as_of) for deal in exchange.deals.values()]
+    page = select_deals(deals, exchange.bot, query, call.now, clock)
     return ok([deal_json(deal, exchange.bot, call.now, clock) for deal in page])
 
 
 def get_deal(exchange: Exchange, call: Call) -> Answer:
     """Show a deal."""
-    deal = _deal(exchange, call)
+    deal = as_of(_deal(exchange, call), call.as_of)
     return ok(shown_deal_json(deal, exchange.bot, call.now, exchange.clock))
 
 
@@ -218,7 +223,23 @@ def _bot(exchange: Exchange, call: Call) -> dict[str, JSON]:
     if call.id != exchange.bot.id:
         raise RefusalError(error(404, "not_found", "Not Found"))
     exchange.settle(call.now)
-    return bot_json(exchange.bot, exchange.deals.values(), call.now, exchange.clock)
+    deals = [as_of(deal, call.as_of) for deal in exchange.deals.values()]
+    return bot_json(exchange.bot, deals, call.now, exchange.clock)
+
+
+def answer_of_another(exchange: Exchange, route: Route, call: Call) -> Answer | None:
+    """Answer as to the same call for the trade or deal beside it; None if there is no other.
+
+    Of a call that changes something, nothing is carried out: the other is only shown.
+    """
+    show = get_smart_trade if call.id in exchange.trades else get_deal
+    ids = list(exchange.trades if call.id in exchange.trades else exchange.deals)
+    if call.id not in ids or len(ids) == 1:
+        return None
+    another = attrs.evolve(call, id=ids[ids.index(call.id) - 1])
+    if route.method == "GET":
+        return route.handler(exchange, another)
+    return attrs.evolve(show(exchange, another), status=201 if route.method == "POST" else 200)
 
 
 ROUTES = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .lifecycle import OVER, Phase
 from .markets import rounded, text
-from .trades import CODES, FEE
+from .trades import CODES, FEE, HELD
 
 if TYPE_CHECKING:
     from .answers import JSON
@@ -24,9 +24,11 @@ _FLAGS = {
     | {"editable", "panic_sell_available", "cancel_available"}
     | {"add_funds_available", "reduce_funds_available"},
     Phase.CLOSING: _UNDER_WAY,
+    Phase.SELLING: _UNDER_WAY,
     Phase.CANCELLING: _UNDER_WAY,
-    Phase.CLOSED: frozenset({"finished"}),
-    Phase.CANCELLED: frozenset[str](),  # over, and yet not `finished`, in the API's examples
+    # Over, and yet not `finished`: so it was in every recorded answer with these.
+    Phase.CLOSED: frozenset[str](),
+    Phase.CANCELLED: frozenset[str](),
     Phase.FAILED: frozenset[str](),
 }
 """The flags in `data` that are true in a phase."""
@@ -239,7 +241,7 @@ def _data(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
         "force_start_available": "force_start_available" in flags,
         "force_process_available": "force_process_available" in flags,
         "cancel_available": "cancel_available" in flags,
-        "finished": "finished" in flags,
+        "finished": False,  # true only where a target or the stop loss ended it
         "base_position_step_finished": trade.entered,
         "entered_amount": text(trade.units) if trade.entered else "0.0",
         "entered_total": text(trade.entry_total) if trade.entered else "0.0",
@@ -257,7 +259,7 @@ def _data(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
 
 
 def _profit(trade: SmartTrade, now: float) -> dict[str, JSON]:
-    if trade.life.phase not in {Phase.OPEN, Phase.CLOSING, Phase.CLOSED}:
+    if trade.life.phase not in HELD:
         return {"volume": None, "usd": None, "percent": "0.0", "roe": None}
     gain = trade.gain(now)
     return {

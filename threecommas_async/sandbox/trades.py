@@ -23,13 +23,16 @@ CODES = {
     Phase.PENDING: ("waiting_position", "Pending Position Opened"),
     Phase.OPEN: ("waiting_targets", "Waiting Targets"),
     Phase.CLOSING: ("panic_sell_pending", "Closing at Market Price"),
+    Phase.SELLING: ("panic_sell_in_progress", "Closing at Market Price"),
     Phase.CANCELLING: ("cancellation_pending", "Cancelling"),
-    # No documentation shows the code of a trade that was closed; this is the one of its parts.
     Phase.CLOSED: ("panic_sold", "Closed at Market Price"),
     Phase.CANCELLED: ("cancelled", "Cancelled"),
     Phase.FAILED: ("failed", "Failed"),
 }
 """Status code and title of every phase."""
+
+HELD = frozenset({Phase.OPEN, Phase.CLOSING, Phase.SELLING, Phase.CLOSED})
+"""Phases in which there is a profit to speak of."""
 
 _ENTRIES: tuple[Literal["market", "limit", "conditional"], ...] = ("market", "limit", "conditional")
 
@@ -133,7 +136,7 @@ class SmartTrade:
 
     def gain(self, now: float) -> Decimal:
         """Tell the profit in quote currency; 0 when there is none to speak of."""
-        if self.life.phase not in {Phase.OPEN, Phase.CLOSING, Phase.CLOSED}:
+        if self.life.phase not in HELD:
             return Decimal(0)
         gain = rounded(self.units * self.exit_price(now) - self.entry_total)
         return gain if self.side == "buy" else -gain
