@@ -262,6 +262,7 @@ class Pipeline:
             unsafe=endpoint.safety is Safety.UNSAFE,
             request_id=answer.headers.get("x-request-id"),
             retry_at=block.retry_at if block else None,
+            time_named=bool(block and block.named),
         )
         if block and not isinstance(error, PlanLimitError):
             await self._block(error, block.seconds)
@@ -352,7 +353,7 @@ def _fate(
     if isinstance(result, ResponseDecodeError):
         return Fate.DONE, result.status_code, result
     if isinstance(result, APIStatusError):
-        return classify(result.status_code), result.status_code, result
+        return classify(result.status_code, from_api=result.from_api), result.status_code, result
     return Fate.UNKNOWN, None, result
 
 

@@ -202,7 +202,6 @@ class Deals(ClosableResource[Deal]):
         ordered: DealFilters = {"order": "created_at", "order_direction": "ASC", **filters}
         return every_page(
             lambda number: self.list_page((number - 1) * PAGE_SIZE, PAGE_SIZE, **ordered),
-            PAGE_SIZE,
             lambda deal: deal.id,
         )
 

@@ -218,9 +218,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
             "order_direction": "ASC",
             **filters,
         }
-        return every_page(
-            lambda number: self.list_page(number, **ordered), PAGE_SIZE, lambda trade: trade.id
-        )
+        return every_page(lambda number: self.list_page(number, **ordered), lambda trade: trade.id)
 
 
 class _Target:
