@@ -61,8 +61,8 @@ def test_records_name_the_library_the_level_and_the_place(caplog: pytest.LogCapt
     caplog.set_level(logging.INFO, logger="threecommas_async")
     log.debug("not shown")
     try:
-        raise ZeroDivisionError
-    except ZeroDivisionError:
+        int("x")
+    except ValueError:
         log.exception("trade %d failed", 7)
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("threecommas_async", logging.ERROR)
