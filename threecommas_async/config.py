@@ -67,12 +67,12 @@ def _settings_in(environ: Mapping[str, str]) -> EnvironmentSettings:
     return cast("EnvironmentSettings", {name: value for name, value in values.items() if value})
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: object) -> str:
     """Return a base URL without its closing slash, or say what is wrong with it.
 
     Plain http would show the key to everyone on the way, so it is for loopback only.
     """
-    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's
+    if not isinstance(url, str):
         msg = f"base_url must be a str, not {type(url).__name__}"
         raise ConfigurationError(msg)
     try:
@@ -118,7 +118,7 @@ def is_loopback(host: str) -> bool:
     return len(octets) == 4 and octets[0] == "127" and in_range  # noqa: PLR2004
 
 
-def check_mode(mode: str | None) -> dict[str, str]:
+def check_mode(mode: object) -> dict[str, str]:
     """Return the header that forces a mode, none for None.
 
     Raises:
@@ -126,7 +126,7 @@ def check_mode(mode: str | None) -> dict[str, str]:
     """
     if mode is None:
         return {}
-    if not isinstance(mode, str) or mode not in {"real", "paper"}:  # pyright: ignore[reportUnnecessaryIsInstance] - a caller's
+    if not isinstance(mode, str) or mode not in {"real", "paper"}:
         msg = f'mode must be "real" or "paper", not {one_line(repr(mode), 50)}'
         raise ConfigurationError(msg)
     return {"Forced-Mode": mode}

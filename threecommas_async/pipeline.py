@@ -72,6 +72,8 @@ class Pipeline:
         gate: Gate,
         retry: RetryPolicy,
         timeout: httpx.Timeout,
+        attempt_timeout: float | None,  # noqa: ARG002 - kept by the pipeline to come
+        max_response_bytes: int,  # noqa: ARG002 - same
         headers: Mapping[str, str],
         hooks: Sequence[Hook],
     ) -> None:
@@ -88,6 +90,10 @@ class Pipeline:
         self._theirs: list[tuple[bytes, bytes]] | None = None
         self._prepared: dict[str, httpx.Headers] = {}
         self._hooks = tuple(hooks)
+
+    async def aclose(self) -> None:
+        """Send nothing more."""
+        self.closed = True
 
     async def send(  # noqa: PLR0913 - the parts of a request, by name
         self,
