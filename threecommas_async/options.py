@@ -64,9 +64,14 @@ def check_id(value: object, name: str = "trade_id") -> int:
         msg = f"{name} must be an int, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
     if not 0 < value <= _MAX_ID:
-        msg = f"{name} must be positive and below 2^63, not {value}; nothing was sent"
+        msg = f"{name} must be positive and below 2^63, not {_shown(value)}; nothing was sent"
         raise InvalidRequestError(msg)
     return value
+
+
+def _shown(number: int) -> str:
+    # Python refuses to write numbers of thousands of digits.
+    return str(number) if number.bit_length() < 1000 else "a longer one"  # noqa: PLR2004
 
 
 def check_seconds(value: object, name: str) -> float | None:
@@ -161,7 +166,7 @@ def check_time(value: object, name: str) -> None:
 def check_count(value: object, name: str, *, least: int = 0, most: int = _MAX_ID) -> int:
     """Return a whole number within bounds, or raise `InvalidRequestError`."""
     if type(value) is not int or not least <= value <= most:
-        shown = value if type(value) is int and abs(value) <= _MAX_ID else type(value).__name__
+        shown = _shown(value) if type(value) is int else type(value).__name__
         msg = f"{name} must be an int from {least} to {most}, not {shown}; nothing was sent"
         raise InvalidRequestError(msg)
     return value

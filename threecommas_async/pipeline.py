@@ -17,6 +17,7 @@ import httpx
 from .call import Call, QueryValue, Response, Trace, prepare
 from .converter import StructureError, decode_in_steps
 from .endpoint import Endpoint, Safety
+from .error_body import one_line
 from .errors import (
     APIStatusError,
     OutcomeUnknownError,
@@ -204,16 +205,21 @@ class Pipeline:
         try:
             return await self._http.send(request, auth=auth, follow_redirects=False)
         except _NOT_SENT as error:
-            cause: Exception = error
+            kind: type[Exception] = type(error)
+            text = self._text_of(error, request)
             failure: ThreeCommasError = RequestNotSentError(
                 f"{request.method} {call.path}: not sent, no connection "
-                f"({_describe(error)}); nothing has happened, it is safe to call again"
+                f"({_describe(kind, text)}); nothing has happened, it is safe to call again"
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
-            cause = error
-            failure = _unanswered(call, _describe(error))
-        failure.__cause__ = _bare(cause)
+            kind, text = type(error), self._text_of(error, request)
+            failure = _unanswered(call, _describe(kind, text))
+        failure.__cause__ = _bare(kind, text)
         return failure
+
+    def _text_of(self, error: Exception, request: httpx.Request) -> str:
+        # Redacted first: a key that is cut in two is not found.
+        return one_line(self._auth.redact(str(error), request))
 
     def _build(self, call: Call[T]) -> Request:
         # No call waits for a connection inside httpx: the gate is in front of it.
@@ -266,7 +272,7 @@ class Pipeline:
             path=call.path,
             body=body,
             unsafe=endpoint.safety is Safety.UNSAFE,
-            request_id=answer.headers.get("x-request-id"),
+            request_id=self._request_id(answer),
             retry_at=block.retry_at if block else None,
             time_named=bool(block and block.named),
         )
@@ -305,10 +311,14 @@ class Pipeline:
                 method=call.endpoint.method,
                 path=call.path,
                 body=self._auth.redact(answer.text, answer.request),
-                request_id=answer.headers.get("x-request-id"),
+                request_id=self._request_id(answer),
                 may_have_taken_effect=call.endpoint.safety is Safety.UNSAFE,
             )
         return Response(data, answer.status_code, answer.headers, answer.content)
+
+    def _request_id(self, answer: httpx.Response) -> str | None:
+        given = answer.headers.get("x-request-id")
+        return given and self._auth.redact(given, answer.request)
 
     def _tell(
         self,
@@ -390,17 +400,16 @@ def _late(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasError:
     )
 
 
-def _describe(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _describe(kind: type[Exception], text: str) -> str:
+    return f"{kind.__name__}: {text}" if text else kind.__name__
 
 
-def _bare(error: Exception) -> Exception:
-    """Return an exception with its type and text, without the request and frames it came from.
+def _bare(kind: type[Exception], text: str) -> Exception:
+    """Return an exception of a type with this text, without what the one that was raised holds.
 
-    An httpx exception carries the request with key and signature in its headers, and the frames of
-    the HTTP library hold them as locals.
+    An httpx exception carries the request with key and signature in its headers, the frames of the
+    HTTP library hold them as locals, and what it was raised from has their text.
     """
-    if isinstance(error, httpx.RequestError):
-        return type(error)(str(error))
-    return error.with_traceback(None)
+    if issubclass(kind, (httpx.TransportError, OSError)):
+        return kind(text)
+    return Exception(_describe(kind, text))
