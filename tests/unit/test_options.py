@@ -260,6 +260,11 @@ class Broken(tzinfo):
     def utcoffset(self, _: datetime | None) -> timedelta:
         raise ZeroDivisionError
 
+    dst = utcoffset
+
+    def tzname(self, _: datetime | None) -> str:
+        return "broken"
+
 
 class Group(enum.StrEnum):
     ACTIVE = "active"
@@ -337,6 +342,7 @@ async def test_nothing_is_sent_for_a_wrong_id(wrong: Any) -> None:
             client.smart_trades.close_many([1, wrong])
 
 
+NO_PATH_PARTS: list[object] = [None, 1.5, True, [], "", ".", "\ud800"]
 CHANGE = Endpoint("POST", "/ver1/things/{name}", object, Safety.UNSAFE)
 
 
@@ -352,10 +358,7 @@ class Foreign:
         {"endpoint": CHANGE, "path": {"other": 1}},
         {"endpoint": CHANGE, "path": 5},
         {"endpoint": CHANGE, "path": {5: 5}},
-        *(
-            {"endpoint": CHANGE, "path": {"name": v}}
-            for v in (None, 1.5, True, [], "", ".", "\ud800")
-        ),
+        *({"endpoint": CHANGE, "path": {"name": part}} for part in NO_PATH_PARTS),
         *(
             {"endpoint": CHANGE, "path": {"name": 1}, "query": query}
             for query in (

@@ -246,10 +246,11 @@ def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_a_client_that_cannot_be_made_shows_no_secret(
     settings: dict[str, Any], way: str, env: pytest.MonkeyPatch
 ) -> None:
+    both: dict[str, Any] = {"secret": SECRET, **settings}
     makers: dict[str, Callable[[], object]] = {
-        "arguments": lambda: AsyncClient(KEY, **{"secret": SECRET, **settings}),
+        "arguments": lambda: AsyncClient(KEY, **both),
         "environment": lambda: AsyncClient.from_env(**settings),
-        "both": lambda: AsyncClient.from_env(**{"secret": SECRET, **settings}),
+        "both": lambda: AsyncClient.from_env(**both),
     }
     caught = failure_of_making(makers[way])
     assert holds_no_secret(all_texts(caught))
