@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import httpx
 
@@ -21,14 +21,15 @@ from .errors import (
 from .retry import Block, Fate, classify, read_block
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .call import Call, Trace
-    from .messages import Answer
 
 __all__ = [
     "NOT_SENT",
+    "Redacted",
     "after_closing",
     "after_deadline",
-    "describe",
     "fate_of",
     "last_reason",
     "not_sent",
@@ -49,20 +50,35 @@ NOT_SENT = (
 )
 
 
-def not_sent(call: Call[T], cause: BaseException, why: str) -> RequestNotSentError:
-    """Return the error of a request that provably never left."""
+class Redacted(NamedTuple):
+    """What errors tell of an answer; key and signature, which it may echo, are blotted out."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: str
+    request_id: str | None
+
+
+def not_sent(call: Call[T], cause: BaseException, text: str) -> RequestNotSentError:
+    """Return the error of a request that provably never left; `text` is what may be told."""
     error = RequestNotSentError(
         f"{call.endpoint.method} {call.path}: not sent, no connection "
-        f"({why}); nothing has happened, it is safe to call again"
+        f"({_described(type(cause), text)}); nothing has happened, it is safe to call again"
     )
-    error.__cause__ = _bare(cause)
+    error.__cause__ = _bare(type(cause), text)
     return error
 
 
 def unanswered(
     call: Call[T], why: str, cause: BaseException | None = None
 ) -> OutcomeUnknownError:
-    """Return the error of a request that may have left and was not answered."""
+    """Return the error of a request that may have left and was not answered.
+
+    `why` is the reason, or what may be told of the exception that was the cause.
+    """
+    bare = None if cause is None else _bare(type(cause), why)
+    if cause is not None:
+        why = _described(type(cause), why)
     advice = (
         "it may have taken effect, read the entity before repeating it"
         if call.unsafe
@@ -74,47 +90,48 @@ def unanswered(
         path=call.path,
         may_have_taken_effect=call.unsafe,
     )
-    if cause is not None:
-        error.__cause__ = _bare(cause)
+    error.__cause__ = bare
     return error
 
 
-def unreadable(call: Call[T], answer: Answer, reason: str, body: str) -> ResponseDecodeError:
+def unreadable(call: Call[T], answer: Redacted, reason: str) -> ResponseDecodeError:
     """Return the error of a 2xx that cannot be understood."""
     return ResponseDecodeError(
         reason,
         status_code=answer.status_code,
         method=call.endpoint.method,
         path=call.path,
-        body=body,
-        request_id=answer.headers.get("x-request-id"),
+        body=answer.body,
+        request_id=answer.request_id,
         may_have_taken_effect=call.unsafe,
     )
 
 
 def refusal(
-    call: Call[T], answer: Answer, body: str, *, penalty: float
+    call: Call[T], answer: Redacted, *, penalty: float
 ) -> tuple[APIStatusError, Block | None]:
     """Return the error that an answer with an error status is, and the block it sets.
 
     Args:
         call: what was asked.
         answer: the answer.
-        body: its body as text, without key and signature.
         penalty: seconds of block to assume for a 429 that names no time.
     """
     block = None
     if answer.status_code in {418, 429}:
         now = datetime.now(UTC)
-        block = read_block(answer.status_code, answer.headers, body, penalty=penalty, now=now)
+        block = read_block(
+            answer.status_code, answer.headers, answer.body, penalty=penalty, now=now
+        )
     error = api_status_error(
         status_code=answer.status_code,
         method=call.endpoint.method,
         path=call.path,
-        body=body,
+        body=answer.body,
         unsafe=call.unsafe,
-        request_id=answer.headers.get("x-request-id"),
+        request_id=answer.request_id,
         retry_at=block.retry_at if block else None,
+        time_named=bool(block and block.named),
     )
     return error, None if isinstance(error, PlanLimitError) else block
 
@@ -154,24 +171,22 @@ def fate_of(result: Response[T] | ThreeCommasError) -> tuple[Fate, int | None]:
     if isinstance(result, RequestNotSentError):
         return Fate.NOT_SENT, None
     if isinstance(result, APIStatusError):
-        return classify(result.status_code), result.status_code
+        return classify(result.status_code, from_api=result.from_api), result.status_code
     if isinstance(result, (Response, ResponseDecodeError)):
         return Fate.DONE, result.status_code
     return Fate.UNKNOWN, None
 
 
-def describe(error: BaseException) -> str:
-    """Return type and text of a foreign exception."""
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _described(kind: type[BaseException], text: str) -> str:
+    return f"{kind.__name__}: {text}" if text else kind.__name__
 
 
-def _bare(error: BaseException) -> BaseException:
-    """Return an exception with its type and text, without the request and frames it came from.
+def _bare(kind: type[BaseException], text: str) -> Exception:
+    """Return an exception of a type with this text, without what the one that was raised holds.
 
-    An httpx exception carries the request with key and signature in its headers, and the frames of
-    the HTTP library hold them as locals.
+    An httpx exception carries the request with key and signature in its headers, the frames of the
+    HTTP library hold them as locals, and what it was raised from has their text.
     """
-    if isinstance(error, httpx.RequestError):
-        return type(error)(str(error))
-    return error.with_traceback(None)
+    if kind is RuntimeError or issubclass(kind, (httpx.TransportError, OSError)):
+        return kind(text)
+    return Exception(_described(kind, text))

@@ -25,10 +25,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import json as jsonlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 
 import httpx
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 __all__ = [
+    "Hidden",
     "HmacSigner",
     "JsonForm",
     "RsaSigner",
@@ -49,6 +52,8 @@ __all__ = [
     "SigningAuth",
     "signing_payload",
 ]
+
+T = TypeVar("T")
 
 _MIN_RSA_BITS = 2048
 _RSA_THREADS = 2
@@ -110,13 +115,17 @@ class _HoldsKey:
         raise TypeError(msg)
 
 
-class _Hidden(_HoldsKey):
-    """A text that whoever looks at its holder does not see."""
+class Hidden(_HoldsKey, Generic[T]):
+    """A secret that whoever looks at its holder does not see.
 
-    __slots__ = ("text",)
+    Crash reporters show the local variables of every frame of a traceback. So a frame of this
+    library that may raise, or call what raises, keeps a secret in here and nowhere else.
+    """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
 
 
 class HmacSigner(_HoldsKey):
@@ -128,7 +137,10 @@ class HmacSigner(_HoldsKey):
     __slots__ = ("_prepared", "json_form")
 
     def __init__(self, secret: str, *, json_form: JsonForm = JsonForm.QUESTION_MARK) -> None:
-        self._prepared = hmac.new(_credential(secret, "secret").encode(), digestmod="sha256")
+        hidden = Hidden(secret)
+        del secret
+        _check_credential(hidden, "secret")
+        self._prepared = hmac.new(hidden.value.encode(), digestmod="sha256")
         self.json_form = json_form
 
     async def sign(self, payload: bytes) -> str:
@@ -157,7 +169,9 @@ class RsaSigner(_HoldsKey):
         *,
         json_form: JsonForm = JsonForm.CONCATENATED,
     ) -> None:
-        self._key = _load_rsa_key(_pem_bytes(private_key))
+        hidden = Hidden(private_key)
+        del private_key
+        self._key = _load_rsa_key(hidden)
         self._threads = ThreadPoolExecutor(_RSA_THREADS, thread_name_prefix="threecommas-rsa")
         self.json_form = json_form
 
@@ -183,7 +197,9 @@ class SigningAuth(_HoldsKey, httpx.Auth):
     requires_request_body = True
 
     def __init__(self, api_key: str, signer: Signer) -> None:
-        self._api_key = _Hidden(_credential(api_key, "api_key"))
+        self._api_key = Hidden(api_key)
+        del api_key
+        _check_credential(self._api_key, "api_key")
         self._signer = signer
 
     async def async_auth_flow(
@@ -200,14 +216,18 @@ class SigningAuth(_HoldsKey, httpx.Auth):
         if body:
             json = request.headers.get("content-type", "").startswith("application/json")
             payload = signing_payload(payload, body, json=json, json_form=self._signer.json_form)
-        request.headers["Apikey"] = self._api_key.text
+        request.headers["Apikey"] = self._api_key.value
         request.headers["Signature"] = await self._signer.sign(payload)
 
     def redact(self, text: str, request: httpx.Request) -> str:
-        """Return `text` without the key and the signature that a server may have echoed."""
-        for secret in (self._api_key.text, request.headers.get("Signature")):
+        """Return `text` without the key and the signature that a server may have echoed.
+
+        Spellings with escapes are found too. Redact before a text is cut: half a key is still too
+        much of it.
+        """
+        for secret in (self._api_key.value, request.headers.get("Signature")):
             if secret:
-                text = text.replace(secret, _BLOT)
+                text = _blotted(text, secret)
         return text
 
     def close(self) -> None:
@@ -215,18 +235,81 @@ class SigningAuth(_HoldsKey, httpx.Auth):
         self._signer.close()
 
 
-def _credential(value: object, name: str) -> str:
-    """Return a key or secret that can be sent, or say what is wrong without showing it."""
-    if not isinstance(value, str):
-        msg = f"{name} must be a str, not {type(value).__name__}"
+# A printable character of ASCII as JSON, Python, a URL or HTML may write it.
+_ESCAPED = re.compile(
+    r"\\+(?:u00|x)(?P<a>[2-7][0-9a-f])|\\+(?P<slash>/)|%(?P<b>[2-7][0-9a-f])"
+    r"|&#x0*(?P<c>[2-7][0-9a-f]);|&#0*(?P<decimal>[1-9][0-9]{1,2});",
+    re.IGNORECASE,
+)
+
+
+def _blotted(text: str, secret: str) -> str:
+    for spelling in (secret, jsonlib.dumps(secret)[1:-1]):
+        text = text.replace(spelling, _BLOT)
+    plain = _ESCAPED.sub(_unescaped, text)
+    return plain.replace(secret, _BLOT) if secret in plain else text
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """Return the character that an escape stands for, where JSON takes it unescaped as well."""
+    if found["slash"]:
+        return "/"
+    digits = found["a"] or found["b"] or found["c"]
+    char = chr(int(digits, 16) if digits else int(found["decimal"]))
+    return char if char.isascii() and char.isprintable() and char not in '"\\' else found[0]
+
+
+def _check_credential(hidden: Hidden[str], name: str) -> None:
+    """Check a key or secret that is to be sent, or say what is wrong without showing it."""
+    if problem := _problem_of(hidden.value):
+        msg = f"{name} {problem}"
         raise ConfigurationError(msg)
-    if not value:
-        msg = f"{name} is empty"
-        raise ConfigurationError(msg)
-    if not (value.isascii() and value.isprintable()) or " " in value:
-        msg = f"{name} holds white space or characters that no key has; was it cut or quoted?"
-        raise ConfigurationError(msg)
-    return value
+
+
+def _problem_of(credential: object) -> str:
+    if not isinstance(credential, str):
+        return f"must be a str, not {type(credential).__name__}"
+    if not credential:
+        return "is empty"
+    if not (credential.isascii() and credential.isprintable()) or " " in credential:
+        return "holds white space or characters that no key has; was it cut or quoted?"
+    return ""
+
+
+def _load_rsa_key(hidden: Hidden[str | bytes | os.PathLike[str]]) -> RSAPrivateKey:
+    key = _rsa_key(hidden.value)
+    if isinstance(key, str):
+        raise ConfigurationError(key)
+    return key
+
+
+def _rsa_key(private_key: str | bytes | os.PathLike[str]) -> RSAPrivateKey | str:
+    """Return the key, or what is wrong with it: nothing that has it as a local may raise."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+            load_pem_private_key,
+        )
+    except ImportError:
+        return "RSA keys need an extra: pip install 'threecommas-async[rsa]'"
+    try:
+        pem = _pem_bytes(private_key)
+    except (OSError, ValueError, TypeError) as error:
+        # The text is not repeated: it may be a key that lost its first line.
+        return f"private_key is neither PEM text nor a readable file ({type(error).__name__})"
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except TypeError:
+        return "private_key is encrypted; give it without a passphrase"
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, the key is not shown
+        return "private_key is not a PEM private key"
+    return _usable(key) if isinstance(key, rsa.RSAPrivateKey) else "private_key is not an RSA key"
+
+
+def _usable(key: RSAPrivateKey) -> RSAPrivateKey | str:
+    if key.key_size < _MIN_RSA_BITS:
+        return f"private_key has {key.key_size} bits; 3Commas takes 2048 or 4096"
+    return key
 
 
 def _pem_bytes(private_key: str | bytes | os.PathLike[str]) -> bytes:
@@ -236,34 +319,4 @@ def _pem_bytes(private_key: str | bytes | os.PathLike[str]) -> bytes:
     if isinstance(private_key, bytes):
         # An environment variable often carries the line ends as the two characters "\n".
         return private_key.replace(b"\\r", b"").replace(b"\\n", b"\n")
-    try:
-        return Path(private_key).read_bytes()
-    except (OSError, ValueError) as error:
-        # The text is not repeated: it may be a key that lost its first line.
-        msg = f"private_key is neither PEM text nor a readable file ({type(error).__name__})"
-    raise ConfigurationError(msg)
-
-
-def _load_rsa_key(pem: bytes) -> RSAPrivateKey:
-    try:
-        from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
-        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-            load_pem_private_key,
-        )
-    except ImportError:
-        msg = "RSA keys need an extra: pip install 'threecommas-async[rsa]'"
-        raise ConfigurationError(msg) from None
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except TypeError:
-        key, problem = None, "private_key is encrypted; give it without a passphrase"
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the key is not shown
-        key, problem = None, "private_key is not a PEM private key"
-    else:
-        problem = "private_key is not an RSA key"
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise ConfigurationError(problem)
-    if key.key_size < _MIN_RSA_BITS:
-        msg = f"private_key has {key.key_size} bits; 3Commas takes 2048 or 4096"
-        raise ConfigurationError(msg)
-    return key
+    return Path(private_key).read_bytes()

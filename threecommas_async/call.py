@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json as jsonlib
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from .converter import to_json
-from .endpoint import Safety
-from .errors import InvalidRequestError
-from .options import CallOptions, check_options
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from .endpoint import Endpoint, Priority
-    from .errors import ThreeCommasError
+from .converter import check_returns, to_json
+from .endpoint import Endpoint, Priority, Safety
+from .error_body import one_line
+from .errors import InvalidRequestError, ThreeCommasError
+from .options import CallOptions, check_options, check_time
 
 __all__ = ["Call", "QueryValue", "Response", "Trace", "prepare"]
 
 T = TypeVar("T")
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
 
 QueryValue: TypeAlias = str | int | bool | Decimal | datetime | None
 
@@ -133,14 +132,16 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     """
     if options:
         check_options(options)
+    _check_endpoint(endpoint)
+    _check_names(path, "path")
+    _check_names(query, "query")
     if query and json is not None:
         # No separator between the two is documented, so it could not be signed.
         msg = "a call has either a query or a JSON body, not both; nothing was sent"
         raise InvalidRequestError(msg)
-    parts = {name: _path_part(value) for name, value in path.items()}
-    whole = prefix + endpoint.path.format_map(parts)
+    whole = prefix + _PARAMETER.sub(lambda found: _path_part(path, found[1]), endpoint.path)
     encoded = query and urlencode(
-        [(name, _query_text(value)) for name, value in query.items() if value is not None],
+        [(name, _query_text(name, value)) for name, value in query.items() if value is not None],
         quote_via=quote,
     )
     return Call(
@@ -156,15 +157,35 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     )
 
 
-def _path_part(value: str | int) -> str:
+def _check_endpoint(endpoint: object) -> None:
+    if not isinstance(endpoint, Endpoint):
+        msg = f"endpoint must be an Endpoint, not {type(endpoint).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
+    check_returns(cast("Endpoint[object]", endpoint).returns)
+
+
+def _check_names(values: object, where: str) -> None:
+    if not isinstance(values, Mapping) or not all(
+        map(_is_text, cast("Mapping[object, object]", values))
+    ):
+        msg = f"{where} must be a mapping of names to values; nothing was sent"
+        raise InvalidRequestError(msg)
+
+
+def _is_text(value: object) -> bool:
+    """Return whether it is a str that can be encoded: lone surrogates cannot."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _path_part(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name)
     if type(value) is int:
         return str(value)
-    text = quote(str(value), safe="")
-    if text in {"", ".", ".."}:
-        # It would make another path of it than the one that is meant.
-        msg = f"{value!r} cannot be part of a path; nothing was sent"
+    # An empty one or dots would make another path of it than the one that is meant.
+    if not _is_text(value) or value in {"", ".", ".."}:
+        msg = f"{name}: {one_line(repr(value), 100)} cannot be part of a path; nothing was sent"
         raise InvalidRequestError(msg)
-    return text
+    return quote(str(value), safe="")
 
 
 def _json_bytes(value: object) -> bytes:
@@ -174,19 +195,22 @@ def _json_bytes(value: object) -> bytes:
             to_json(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
         return text.encode()
-    except (ValueError, TypeError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - an object of the caller's may raise anything
         # The body is not repeated: it may hold an exchange's keys.
         msg = f"the body cannot be written as JSON ({type(error).__name__}); nothing was sent"
     raise InvalidRequestError(msg)
 
 
-def _query_text(value: QueryValue) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
+def _query_text(name: str, value: object) -> str:
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            msg = f"{value} has no time zone, so it is not clear when that is; nothing was sent"
-            raise InvalidRequestError(msg)
+        check_time(value, name)
         moment = value.astimezone(UTC)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if type(value) is int or (isinstance(value, Decimal) and value.is_finite()):
+        return str(value)
+    if not _is_text(value):
+        msg = f"{name} is no value of a query: {type(value).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
     return str(value)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, TypedDict, TypeVar, cast
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, cast
 
 import httpx
 
-from .auth import HmacSigner, JsonForm, RsaSigner, Signer, SigningAuth
-from .config import DEFAULT_BASE_URL, check_base_url, check_mode, read_env
+from .auth import Hidden, HmacSigner, JsonForm, RsaSigner, Signer, SigningAuth
+from .config import (
+    DEFAULT_BASE_URL,
+    check_base_url,
+    check_count,
+    check_mode,
+    check_seconds,
+    read_env,
+)
 from .errors import ConfigurationError
 from .options import check_callback
 from .pipeline import Pipeline
@@ -22,7 +31,8 @@ from .waiting import Gate
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    import ssl
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self, Unpack
 
@@ -54,6 +64,8 @@ class ClientSettings(TypedDict, total=False):
     base_url: str
     mode: str | None
     timeout: float | httpx.Timeout
+    attempt_timeout: float | None
+    max_response_bytes: int
     max_connections: int
     rate_limiter: RateLimiter | None
     retry: RetryPolicy
@@ -79,6 +91,10 @@ class AsyncClient:
             mode in force.
         timeout: seconds for each phase of an attempt, or an `httpx.Timeout`. Default: connect 5,
             read 30, write 10. No call ever waits for a connection inside httpx.
+        attempt_timeout: seconds that one attempt may take in all, from opening the connection to
+            the last byte of the answer; default: the sum of the connect, write and read timeouts,
+            45 by default.
+        max_response_bytes: largest body of an answer in bytes, before and after decompression.
         max_connections: how many calls may be under way at a time.
         rate_limiter: who may send when. Share one between clients that use the same key. None
             switches pacing off; the blocks after 429 and 418 are kept all the same.
@@ -103,6 +119,8 @@ class AsyncClient:
         base_url: str = DEFAULT_BASE_URL,
         mode: str | None = None,
         timeout: float | httpx.Timeout = DEFAULT_TIMEOUT,
+        attempt_timeout: float | None = None,
+        max_response_bytes: int = 16 * 1024 * 1024,
         max_connections: int = 20,
         rate_limiter: RateLimiter | _DefaultLimiter | None = _OWN_LIMITER,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
@@ -110,28 +128,34 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
         http_client: httpx.AsyncClient | None = None,
         hooks: Sequence[Hook] = (),
-        attempt_timeout: float | None = None,
     ) -> None:
+        # What fails below shows the locals of this frame, and key and secret are not to be there.
+        key, secrets = Hidden(api_key), Hidden((secret, private_key))
+        del api_key, secret, private_key
         url = _url(base_url)
-        for hook in hooks:
-            check_callback(hook, "hooks")
         headers = {"Accept": "application/json", **check_mode(mode)}
-        if type(max_connections) is not int or max_connections < 1:
-            msg = f"max_connections must be a whole number from 1 up, not {max_connections!r}"
-            raise ConfigurationError(msg)
-        self._auth = SigningAuth(api_key, _signer(secret, private_key, json_form))
+        timeouts = _timeout(timeout)
+        if attempt_timeout is not None:
+            check_seconds(attempt_timeout, "attempt_timeout")
+        check_count(max_response_bytes, "max_response_bytes")
+        check_count(max_connections, "max_connections")
+        limiter = _limiter(rate_limiter)
+        _check_kind(retry, RetryPolicy, "retry")
+        _check_hooks(hooks)
+        _check_ways_out(transport, http_client)
+        self._auth = SigningAuth(key.value, _signer(secrets, json_form))
         self._owned = http_client is None
         self._http = _http_client(url, transport, http_client, max_connections)
         self._pipeline = Pipeline(
             http=self._http,
             base_url=url,
             auth=self._auth,
-            limiter=_limiter(rate_limiter),
+            limiter=limiter,
             gate=Gate(max_connections),
             retry=retry,
-            timeout=_timeout(timeout),
+            timeout=timeouts,
             attempt_timeout=attempt_timeout,
-            max_response_bytes=16*1024*1024,
+            max_response_bytes=max_response_bytes,
             headers=headers,
             hooks=hooks,
         )
@@ -156,15 +180,17 @@ class AsyncClient:
         Raises:
             ConfigurationError: there is no key, or not exactly one of secret and private key.
         """
-        found = read_env()
-        if "secret" in settings or "private_key" in settings:
-            found.pop("secret", None)
-            found.pop("private_key", None)
-        elif ("secret" in found) == ("private_key" in found):
+        # See __init__: what is found and what is given are not to be locals of this frame.
+        given = Hidden(settings)
+        del settings
+        found = Hidden(read_env())
+        if given.value.keys() & {"secret", "private_key"}:
+            found.value.pop("secret", None)
+            found.value.pop("private_key", None)
+        elif ("secret" in found.value) == ("private_key" in found.value):
             msg = "set exactly one of THREECOMMAS_API_SECRET and THREECOMMAS_PRIVATE_KEY"
             raise ConfigurationError(msg)
-        api_key = found.pop("api_key")
-        return cls(api_key, **cast("ClientSettings", {**found, **settings}))
+        return cls(**cast("Any", {**found.value, **given.value}))
 
     async def request(
         self,
@@ -208,33 +234,67 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections of this client; a borrowed `http_client` stays open."""
-        await self._pipeline.aclose()
-        self._auth.close()
-        if self._owned:
-            await self._http.aclose()
+        try:
+            await self._pipeline.aclose()
+        finally:
+            self._auth.close()
+            if self._owned:
+                await self._http.aclose()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.base_url}>"
+        # A crash reporter asks one that could not be made, too.
+        return f"<{type(self).__name__} {vars(self).get('base_url', 'not made')}>"
 
 
 def _signer(
-    secret: str | None,
-    private_key: str | bytes | os.PathLike[str] | None,
+    secrets: Hidden[tuple[str | None, str | bytes | os.PathLike[str] | None]],
     json_form: JsonForm | None,
 ) -> Signer:
-    if (secret is None) == (private_key is None):
+    _check_kind(json_form, (JsonForm, NoneType), "json_form")
+    if (secrets.value[0] is None) == (secrets.value[1] is None):
         msg = "give exactly one of secret (HMAC) and private_key (RSA)"
         raise ConfigurationError(msg)
-    if secret is not None:
-        return HmacSigner(secret, json_form=json_form or JsonForm.QUESTION_MARK)
-    assert private_key is not None  # noqa: S101 - the check above
-    return RsaSigner(private_key, json_form=json_form or JsonForm.CONCATENATED)
+    if secrets.value[0] is not None:
+        return HmacSigner(secrets.value[0], json_form=json_form or JsonForm.QUESTION_MARK)
+    assert secrets.value[1] is not None  # noqa: S101 - the check above
+    return RsaSigner(secrets.value[1], json_form=json_form or JsonForm.CONCATENATED)
 
 
-def _url(base_url: str) -> httpx.URL:
+def _check_kind(value: object, kind: type | tuple[type, ...], name: str) -> None:
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        msg = f"{name} must be {kinds[0].__name__}, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+
+
+def _check_hooks(hooks: object) -> None:
+    if isinstance(hooks, str) or not isinstance(hooks, Sequence):
+        msg = f"hooks must be a sequence of functions, not {type(hooks).__name__}"
+        raise ConfigurationError(msg)
+    for hook in cast("Sequence[object]", hooks):
+        if hook is None:
+            msg = "hooks must be a sequence of functions, without None"
+            raise ConfigurationError(msg)
+        check_callback(hook, "hooks")
+
+
+def _check_ways_out(transport: object, http_client: object) -> None:
+    if not isinstance(http_client, (httpx.AsyncClient, NoneType)):
+        msg = f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
+        raise TypeError(msg)
+    # One without asyncio would stop the event loop, and fail when its answer is there.
+    _check_kind(transport, (httpx.AsyncBaseTransport, NoneType), "transport")
+    if transport is not None and http_client is not None:
+        msg = "give transport or http_client, not both"
+        raise ConfigurationError(msg)
+
+
+def _url(base_url: object) -> httpx.URL:
     checked = check_base_url(base_url)
     try:
         url = httpx.URL(checked)
+        # asyncio encodes the host once more: a label too long fails there, with a request under way
+        url.raw_host.decode("ascii").encode("idna")
         return url.copy_with(host=url.host)  # decoding it is what fails for some
     except (httpx.InvalidURL, ValueError):
         pass  # said below, outside, so that no other error is attached
@@ -242,47 +302,66 @@ def _url(base_url: str) -> httpx.URL:
     raise ConfigurationError(msg)
 
 
-def _timeout(timeout: float | httpx.Timeout) -> httpx.Timeout:
-    if isinstance(timeout, httpx.Timeout):
-        return timeout
-    if isinstance(timeout, bool) or not timeout > 0:
-        msg = f"timeout must be a positive number of seconds, not {timeout!r}"
-        raise ConfigurationError(msg)
-    return httpx.Timeout(timeout)
+def _timeout(timeout: object) -> httpx.Timeout:
+    if not isinstance(timeout, httpx.Timeout):
+        return httpx.Timeout(check_seconds(timeout, "timeout"))
+    for phase in ("connect", "read", "write"):
+        seconds: object = getattr(timeout, phase)
+        if seconds is not None:
+            check_seconds(seconds, f"timeout: {phase}")
+    return timeout
 
 
-def _limiter(given: RateLimiter | _DefaultLimiter | None) -> RateLimiter:
+def _limiter(given: object) -> RateLimiter:
+    if given is None:
+        return NoLimit()
     if isinstance(given, _DefaultLimiter):
         return SlidingWindowLimiter()
-    return NoLimit() if given is None else given
+    methods = ("acquire", "release", "block", "blocked_for")
+    if isinstance(given, type) or not all(callable(getattr(given, m, None)) for m in methods):
+        msg = f"rate_limiter must have the methods {', '.join(methods)}: see RateLimiter"
+        raise ConfigurationError(msg)
+    limiter = cast("RateLimiter", given)
+    check_seconds(getattr(given, "penalty", None), "rate_limiter: penalty")
+    return limiter
 
 
 def _http_client(
     url: httpx.URL,
     transport: httpx.AsyncBaseTransport | None,
-    http_client: object,
+    http_client: httpx.AsyncClient | None,
     max_connections: int,
 ) -> httpx.AsyncClient:
     if http_client is not None:
-        if not isinstance(http_client, httpx.AsyncClient):
-            msg = f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
-            raise TypeError(msg)
-        if transport is not None:
-            msg = "give transport or http_client, not both"
-            raise ConfigurationError(msg)
         return http_client
-    headers = {"User-Agent": f"threecommas-async/{__version__}"}
-    return HTTPClient(
-        _connections(url, max_connections) if transport is None else transport, headers
-    )
+    if transport is None:
+        transport = _connections(url, max_connections)
+    return HTTPClient(transport, {"User-Agent": f"threecommas-async/{__version__}"})
 
 
 def _connections(url: httpx.URL, max_connections: int) -> httpx.AsyncBaseTransport:
     # One TLS context for all connections: making one takes tens of milliseconds.
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
-    if proxy := environment_proxy(url):
-        limits = httpx.Limits(
-            max_connections=max_connections, max_keepalive_connections=max_connections
-        )
+    proxy = Hidden(environment_proxy(url))  # it may have a password
+    if proxy.value is None:
+        return ConnectionSlots(url, tls)
+    proxied = _proxied(proxy.value, tls, max_connections)
+    if isinstance(proxied, str):
+        raise ConfigurationError(proxied)
+    return proxied
+
+
+def _proxied(
+    proxy: str, tls: ssl.SSLContext | None, max_connections: int
+) -> httpx.AsyncBaseTransport | str:
+    """Return a transport over a proxy, or what is wrong: nothing that knows its address raises."""
+    limits = httpx.Limits(
+        max_connections=max_connections, max_keepalive_connections=max_connections
+    )
+    named = "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
+    try:
         return httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, limits=limits)
-    return ConnectionSlots(url, tls)
+    except ImportError:
+        return f"{named} is a socks proxy: pip install 'httpx[socks]', or unset the variable"
+    except Exception:  # noqa: BLE001 - the address is not shown, whatever is wrong with it
+        return f"{named} is not one that can be used: correct the variable, or unset it"

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 from urllib.parse import urlsplit
 
+from .error_body import one_line
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -15,12 +16,15 @@ __all__ = [
     "DEFAULT_BASE_URL",
     "EnvironmentSettings",
     "check_base_url",
+    "check_count",
     "check_mode",
+    "check_seconds",
     "is_loopback",
     "read_env",
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.3commas.io/public/api"
+_FOREVER: Final = 1e12
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -49,20 +53,28 @@ def read_env(environ: Mapping[str, str] | None = None) -> EnvironmentSettings:
     Raises:
         ConfigurationError: there is no API key.
     """
-    environ = os.environ if environ is None else environ
+    found = _settings_in(os.environ if environ is None else environ)
+    del environ
+    if "api_key" in found:
+        return found
+    del found  # a traceback may show the locals of this frame
+    msg = f"{_VARIABLES['api_key']} is not set"
+    raise ConfigurationError(msg)
+
+
+def _settings_in(environ: Mapping[str, str]) -> EnvironmentSettings:
     values = {name: environ.get(variable, "").strip() for name, variable in _VARIABLES.items()}
-    found = cast("EnvironmentSettings", {name: value for name, value in values.items() if value})
-    if "api_key" not in found:
-        msg = f"{_VARIABLES['api_key']} is not set"
-        raise ConfigurationError(msg)
-    return found
+    return cast("EnvironmentSettings", {name: value for name, value in values.items() if value})
 
 
-def check_base_url(url: str) -> str:
+def check_base_url(url: object) -> str:
     """Return a base URL without its closing slash, or say what is wrong with it.
 
     Plain http would show the key to everyone on the way, so it is for loopback only.
     """
+    if not isinstance(url, str):
+        msg = f"base_url must be a str, not {type(url).__name__}"
+        raise ConfigurationError(msg)
     try:
         parts = urlsplit(url)
         sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -80,6 +92,22 @@ def check_base_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def check_seconds(value: object, name: str) -> float:
+    """Return a length of time in seconds, longer than 0, or say what is wrong with it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _FOREVER:
+        msg = f"{name} must be a positive number of seconds, not {one_line(repr(value), 50)}"
+        raise ConfigurationError(msg)
+    return float(value)
+
+
+def check_count(value: object, name: str) -> int:
+    """Return a whole number from 1 up, or say what is wrong with it."""
+    if type(value) is not int or value < 1:
+        msg = f"{name} must be a whole number from 1 up, not {one_line(repr(value), 50)}"
+        raise ConfigurationError(msg)
+    return value
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this machine, by its name or address alone."""
     if host in _LOOPBACK:
@@ -90,7 +118,7 @@ def is_loopback(host: str) -> bool:
     return len(octets) == 4 and octets[0] == "127" and in_range  # noqa: PLR2004
 
 
-def check_mode(mode: str | None) -> dict[str, str]:
+def check_mode(mode: object) -> dict[str, str]:
     """Return the header that forces a mode, none for None.
 
     Raises:
@@ -98,7 +126,7 @@ def check_mode(mode: str | None) -> dict[str, str]:
     """
     if mode is None:
         return {}
-    if mode not in {"real", "paper"}:
-        msg = f'mode must be "real" or "paper", not {mode!r}'
+    if not isinstance(mode, str) or mode not in {"real", "paper"}:
+        msg = f'mode must be "real" or "paper", not {one_line(repr(mode), 50)}'
         raise ConfigurationError(msg)
     return {"Forced-Mode": mode}

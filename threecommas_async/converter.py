@@ -16,16 +16,38 @@ import types
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, cast, get_args, get_origin
+from functools import cache, partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NoReturn,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 import attrs
 from cattrs import Converter
 
+from .error_body import one_line
+from .errors import InvalidRequestError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["StructureError", "decode", "decode_in_steps", "from_json", "structure", "to_json"]
+__all__ = [
+    "StructureError",
+    "check_returns",
+    "decode",
+    "decode_in_steps",
+    "from_json",
+    "structure",
+    "to_json",
+]
 
 T = TypeVar("T")
 
@@ -86,7 +108,49 @@ def structure(data: object, returns: type[T]) -> T:
     Raises:
         StructureError: a required field is missing, or a value has a wrong type.
     """
-    return _converter.structure(data, returns)
+    try:
+        return _converter.structure(data, returns)
+    except StructureError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a class of the user's may have code of its own
+        # The server has carried it out: nothing but our own error may come of its answer.
+        msg = f"{_name_of(returns)}: {type(error).__name__}"
+    raise StructureError(msg)
+
+
+def check_returns(returns: object) -> None:
+    """Check that answers can be read as `returns`, before there is one.
+
+    Raises:
+        InvalidRequestError: there is no way to make it from JSON.
+    """
+    try:
+        _check_hooks(returns)
+    except Exception as error:  # noqa: BLE001 - cattrs says it in many ways, and so may the class
+        problem = type(error).__name__
+    else:
+        return
+    msg = f"an answer cannot be read as {_name_of(returns)} ({problem}); nothing was sent"
+    raise InvalidRequestError(msg)
+
+
+@cache
+def _check_hooks(kind: Any) -> None:  # noqa: ANN401 - of any type
+    """Make the hooks of a type now, which cattrs in part does only when it needs them."""
+    _converter.get_structure_hook(kind)
+    if get_origin(kind) is not Literal:
+        for part in get_args(kind):
+            if part is not Ellipsis and part is not types.NoneType:
+                _check_hooks(part)
+
+
+def _no_hook(kind: object) -> NoReturn:
+    msg = f"there is no way to make {_name_of(kind)} from JSON"
+    raise TypeError(msg)
+
+
+def _name_of(kind: object) -> str:
+    return one_line(kind.__name__ if isinstance(kind, type) else repr(kind), 100)
 
 
 def to_json(instance: object) -> object:
@@ -318,7 +382,7 @@ def _is_list(kind: object) -> bool:
 
 
 def _make_converter() -> Converter:
-    converter = Converter(detailed_validation=False)
+    converter = Converter(detailed_validation=False, structure_fallback_factory=_no_hook)
     register: Any = converter.register_structure_hook_factory  # its overloads know no plain `type`
     register(attrs.has, _class_hook)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)

@@ -78,19 +78,34 @@ def _check_path(_: object, __: Attribute[str], path: str) -> None:
         raise ConfigurationError(msg)
 
 
+def _check_method(_: object, __: Attribute[str], method: object) -> None:
+    if not isinstance(method, str) or not re.fullmatch("[A-Z]+", method):
+        msg = f"the method of an endpoint is a verb of HTTP in capitals, not {method!r}"
+        raise ConfigurationError(msg)
+
+
+def _check_safety(_: object, __: Attribute[Safety], safety: object) -> None:
+    # Anything else would be taken for a call that changes nothing.
+    if not isinstance(safety, Safety):
+        msg = f"the safety of an endpoint is SAFE or UNSAFE of Safety, not {safety!r}"
+        raise ConfigurationError(msg)
+
+
 @frozen
 class Endpoint(Generic[T]):
     """One operation of the API. Data only: `Pipeline.send` is the one that acts.
 
     Raises:
-        ConfigurationError: a path that could not be sent as it is written.
+        ConfigurationError: a method or path that could not be sent as it is written, or a safety
+            that is none.
     """
 
-    method: str
+    method: str = field(validator=_check_method)
     path: str = field(validator=_check_path)
     """Path below the base URL, with `{name}` for each path parameter. Signed as it is written."""
     returns: type[T]
-    safety: Safety
+    """Class of the answer's data: an attrs class, `list` of one, a JSON type, or `object`."""
+    safety: Safety = field(validator=_check_safety)
     permission: Permission = Permission.NONE
     signed: bool = True
     priority: Priority = Priority.NORMAL

@@ -8,9 +8,10 @@ it left may have happened, whatever the failure looks like.
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+from .error_body import LONGEST_BODY, one_line, read_error_body, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ class ResponseDecodeError(ThreeCommasError):
     """The server answered 2xx, so it happened, but the body could not be understood.
 
     Attributes:
-        body: the body as it came, as text.
+        body: the body as it came, as text: whole, for the ids that it holds.
     """
 
     may_have_taken_effect = True
@@ -136,7 +137,7 @@ class ResponseDecodeError(ThreeCommasError):
         )
         super().__init__(
             f"{method} {path}: answered {status_code}, "
-            f"but the body cannot be understood ({reason}){advice}"
+            f"but the body cannot be understood ({one_line(reason)}){advice}"
         )
         self.may_have_taken_effect = may_have_taken_effect
         self.reason = reason
@@ -144,17 +145,19 @@ class ResponseDecodeError(ThreeCommasError):
         self.method = method
         self.path = path
         self.body = body
-        self.request_id = request_id
+        self.request_id = request_id and one_line(request_id)
 
 
 class CloseFailedError(ThreeCommasError):
     """The server took the close on, and the trade ended in failure: look at the exchange.
 
     Attributes:
-        reason: the server's text (`status.error`), None where it gave none.
+        reason: the server's text (`status.error`) on one line, up to 500 characters; None where
+            it gave none.
     """
 
     def __init__(self, trade_id: int, reason: str | None) -> None:
+        reason = reason and one_line(reason)
         super().__init__(
             f"trade {trade_id} ended in failure: {reason or 'the server gives no reason'}. "
             "What it held may still be on the exchange: look there."
@@ -166,15 +169,22 @@ class CloseFailedError(ThreeCommasError):
 class APIStatusError(ThreeCommasError):
     """The server answered with an error status.
 
+    Each text of the server is on one line, of at most 500 characters: an ellipsis says that it was
+    cut.
+
     Attributes:
         status_code: HTTP status of the answer.
-        error: the server's code or short text (`error`), as it came; None without a JSON body.
+        error: the server's code or short text (`error`); None without a JSON body.
         error_description: the server's longer text, often missing, localised.
-        error_attributes: field name to messages, empty when the server named none.
+        error_attributes: field name to messages, empty when the server named none; at most 20
+            fields with 5 messages each.
         request_id: the answer's `X-Request-Id` header, for the 3Commas support.
+        from_api: the body is the API's own JSON error. Where it is not, a gateway or proxy in
+            between may have answered instead.
         method: verb of the request.
         path: path of the request, without host and query.
-        body: the answer's body as text, with the key and signature blotted out.
+        body: the first 10,000 characters of the answer's body, with the key and signature blotted
+            out.
     """
 
     def __init__(  # noqa: PLR0913 - each is a fact of the answer that a reader wants by name
@@ -193,22 +203,22 @@ class APIStatusError(ThreeCommasError):
         self.status_code = status_code
         self.method = method
         self.path = path
-        self.body = body
         self.error = error
         self.error_description = error_description
         self.error_attributes = dict(error_attributes or {})
-        self.request_id = request_id
-        self.from_api = error is not None
+        self.request_id = request_id and one_line(request_id)
+        self.from_api = bool(error)
         self.may_have_taken_effect = may_have_taken_effect
-        super().__init__(self._message())
+        super().__init__(self._message(body))
+        self.body = shortened(body, LONGEST_BODY)
 
-    def _message(self) -> str:
-        text = f"{self.method} {self.path}: {self.status_code}"
-        text += f" {self.error or _plain_text(self.body) or 'without an error text'}"
+    def _message(self, body: str) -> str:
+        said = self.error or read_error_body(body).plain or "without an error text"
         if self.error_description:
-            text += f": {self.error_description}"
+            said += f": {self.error_description}"
         for name, messages in self.error_attributes.items():
-            text += f"; {name}: {', '.join(messages)}"
+            said += f"; {name}: {', '.join(messages)}"
+        text = f"{self.method} {self.path}: {self.status_code} {shortened(said, _LONGEST_MESSAGE)}"
         if self.request_id:
             text += f" [request {self.request_id}]"
         advice = self._advice()
@@ -239,7 +249,17 @@ class PermissionDeniedError(APIStatusError):
 
 
 class NotFoundError(APIStatusError):
-    """404, or 400 with the text "Not found": no such entity for this key."""
+    """404, or 400 with the text "Not found": no such entity for this key.
+
+    A 404 that is not the API's own (`from_api` is False) is a page of something in between. It does
+    not say that there is no such entity, nor that the request was not carried out.
+    """
+
+    def _advice(self) -> str:
+        if self.from_api:
+            return ""
+        between = "This is a page of something in between, not an answer of the API."
+        return f"{between} {super()._advice()}".strip()
 
 
 class UnprocessableEntityError(APIStatusError):
@@ -274,7 +294,7 @@ class IPBannedError(_BlockedError):
 
 
 class PlanLimitError(APIStatusError):
-    """429 that refuses the subscription plan: waiting does not help."""
+    """429 or 403 that refuses the subscription plan: waiting does not help."""
 
     def _advice(self) -> str:
         return "The subscription plan does not allow this call; waiting does not help."
@@ -290,14 +310,21 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     401: AuthenticationError,
     403: PermissionDeniedError,
     404: NotFoundError,
+    418: IPBannedError,
     422: UnprocessableEntityError,
+    429: RateLimitError,
 }
+
+_LONGEST_MESSAGE = 2_000
 
 # A refused plan is told from a rate by its words: no code for it is documented. A text that speaks
 # of both ("rate limit of your plan") is about the rate: plans differ in their limits too.
 _PLAN_WORDS = re.compile(r"\b(plan|subscription|subscribe|upgrade|tariff)\b", re.IGNORECASE)
 _RATE_WORDS = re.compile(
-    r"\b(rate|too many|next request|per minute|per second|retry)\b", re.IGNORECASE
+    r"\b(rate|too many|next request|retry|limit of \d+)\b"
+    r"|(\bper|/) ?(second|sec|minute|min|hour|day|s|m|h)\b"
+    r"|\b\d+ ?(seconds?|minutes?|s|sec|min)\b",
+    re.IGNORECASE,
 )
 
 
@@ -310,13 +337,23 @@ def api_status_error(  # noqa: PLR0913 - the facts of one answer
     unsafe: bool,
     request_id: str | None = None,
     retry_at: datetime | None = None,
+    time_named: bool = False,
 ) -> APIStatusError:
     """Make the error for a complete answer with an error status.
 
-    `unsafe` says that the request changes something, so that an answer which does not say whether
-    it was carried out (5xx, a redirect, 408) is marked as one that may have taken effect.
+    Args:
+        status_code: HTTP status of the answer.
+        method: verb of the request.
+        path: path of the request, without host and query.
+        body: the answer's body as text, without key and signature.
+        unsafe: the request changes something, so that an answer which does not say whether it was
+            carried out (5xx, a redirect, 408, a 404 of something in between) is marked as one that
+            may have taken effect.
+        request_id: the answer's `X-Request-Id`.
+        retry_at: when requests are accepted again, after a 429 or 418.
+        time_named: the server itself named that time, so it speaks of the rate and not of the plan.
     """
-    error, description, attributes = _parse_body(body)
+    error, description, attributes, plain = read_error_body(body)
     facts: dict[str, Any] = {
         "status_code": status_code,
         "method": method,
@@ -326,34 +363,40 @@ def api_status_error(  # noqa: PLR0913 - the facts of one answer
         "error_description": description,
         "error_attributes": attributes,
         "request_id": request_id,
-        "may_have_taken_effect": unsafe and is_ambiguous(status_code),
+        "may_have_taken_effect": unsafe and is_ambiguous(status_code, from_api=bool(error)),
     }
-    if status_code == 418:  # noqa: PLR2004 - an HTTP status
-        return IPBannedError(retry_at=retry_at, **facts)
-    if status_code == 429:  # noqa: PLR2004 - an HTTP status
-        if refuses_plan(error, description):
-            return PlanLimitError(**facts)
-        return RateLimitError(retry_at=retry_at, **facts)
     if status_code == 400 and says_not_found(error):  # noqa: PLR2004 - an HTTP status
         return NotFoundError(**facts)
+    said = f"{error or plain} {description or ''}"
+    if _refuses_plan(status_code, said, time_named=time_named):
+        return PlanLimitError(**facts)
     if status_code >= 500:  # noqa: PLR2004 - an HTTP status
         return ServerError(**facts)
-    return _BY_STATUS.get(status_code, APIStatusError)(**facts)
+    kind = _BY_STATUS.get(status_code, APIStatusError)
+    if issubclass(kind, _BlockedError):
+        facts["retry_at"] = retry_at
+    return kind(**facts)
 
 
-def is_ambiguous(status_code: int) -> bool:
-    """Tell whether an error status leaves open if the request was carried out.
+def is_ambiguous(status_code: int, *, from_api: bool = True) -> bool:
+    """Return whether an error status leaves open if the request was carried out.
 
-    5xx and gateway answers do. So do a redirect (never followed) and 408: they come from something
-    in between, which cannot speak for the server behind it.
+    5xx and gateway answers do. So do a redirect (never followed), 408, and a 404 without the API's
+    own error: they come from something in between, which cannot speak for the server behind it.
     """
+    if status_code == 404:  # noqa: PLR2004 - an HTTP status
+        return not from_api
     return status_code >= 500 or status_code < 400 or status_code == 408  # noqa: PLR2004
 
 
-def refuses_plan(error: str | None, description: str | None) -> bool:
-    """Tell a 429 that refuses the subscription plan from one that refuses the rate."""
-    text = f"{error or ''} {description or ''}".replace("_", " ")
-    return bool(_PLAN_WORDS.search(text)) and not _RATE_WORDS.search(text)
+def _refuses_plan(status_code: int, said: str, *, time_named: bool) -> bool:
+    """Return whether an answer refuses the subscription plan, not the rate or a permission."""
+    said = said.replace("_", " ")
+    if not _PLAN_WORDS.search(said):
+        return False
+    if status_code == 403:  # noqa: PLR2004 - an HTTP status
+        return True
+    return status_code == 429 and not time_named and not _RATE_WORDS.search(said)  # noqa: PLR2004
 
 
 def says_not_found(error: str | None) -> bool:
@@ -363,50 +406,3 @@ def says_not_found(error: str | None) -> bool:
 
     """
     return (error or "").casefold().replace("_", " ").strip() == "not found"
-
-
-def _parse_body(body: str) -> tuple[str | None, str | None, dict[str, tuple[str, ...]]]:
-    try:
-        data: object = json.loads(body)
-    except (ValueError, RecursionError):  # plain text and HTML are documented for 429, 502 and 504
-        return None, None, {}
-    if not isinstance(data, dict):
-        return None, None, {}
-    fields = cast("dict[str, object]", data)
-    return (
-        _text(fields.get("error")),
-        _text(fields.get("error_description")),
-        _attributes(fields.get("error_attributes")),
-    )
-
-
-def _plain_text(body: str) -> str:
-    """Return the beginning of a body that is written for people; HTML and JSON are not."""
-    text = " ".join(body.split())
-    if text.startswith("<"):
-        return ""
-    try:
-        json.loads(text)
-    except ValueError:
-        return text[:200]
-    except RecursionError:
-        pass  # JSON all the same
-    return ""
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _attributes(value: object) -> dict[str, tuple[str, ...]]:
-    """Read field name to messages; documented as a string, an object in every example."""
-    if not value:
-        return {}
-    if not isinstance(value, dict):
-        return {"": (str(value),)}
-    return {
-        name: tuple(str(message) for message in cast("list[object]", messages))
-        if isinstance(messages, list)
-        else (str(messages),)
-        for name, messages in cast("dict[str, object]", value).items()
-    }

@@ -1,47 +1,28 @@
-"""The one way to write to the log: what a handler or filter raises goes no further.
+"""The log of this library, safe from what is hung on it.
 
-Handlers and filters are foreign code that runs in the middle of a close. One that raises must not
-keep a block from being set, change an outcome, or make a call fail.
+Handlers and filters are foreign code. What one of them raises must neither lose an outcome nor
+delay a block, so it ends here; `CancelledError` too, which any `.result()` of a cancelled future
+raises and which here cancels nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 __all__ = ["log"]
 
 
-class _Log:
-    """A logger whose handlers and filters cannot do harm."""
+class _SafeLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose handlers and filters cannot raise."""
 
-    def __init__(self, name: str) -> None:
-        self._logger = logging.getLogger(name)
-
-    def enabled_for(self, level: int) -> bool:
-        """Return whether a record of this level would be handled."""
-        return self._logger.isEnabledFor(level)
-
-    def debug(self, message: str, *args: object) -> None:
-        """Log at DEBUG."""
-        self._write(logging.DEBUG, message, args)
-
-    def warning(self, message: str, *args: object) -> None:
-        """Log at WARNING."""
-        self._write(logging.WARNING, message, args)
-
-    def exception(self, message: str, *args: object) -> None:
-        """Log at ERROR, with the exception that is being handled."""
-        self._write(logging.ERROR, message, args, exc_info=True)
-
-    def _write(
-        self, level: int, message: str, args: tuple[object, ...], *, exc_info: bool = False
-    ) -> None:
-        try:
-            self._logger.log(level, message, *args, exc_info=exc_info, stacklevel=3)
-        except (Exception, asyncio.CancelledError):  # noqa: S110 - there is nobody left to tell
-            pass
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - logging's
+        """Log a message; `debug`, `warning`, `exception` and the others go through here."""
+        # What raises is foreign code, and the log is where one would tell of it.
+        with suppress(Exception, asyncio.CancelledError):
+            super().log(level, msg, *args, stacklevel=2, **kwargs)
 
 
-log: Final = _Log("threecommas_async")
+log: Final = _SafeLog(logging.getLogger("threecommas_async"), None)

@@ -5,34 +5,49 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypedDict, cast
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypedDict, TypeVar, cast
 
+from .error_body import one_line
 from .errors import InvalidRequestError
 
 __all__ = [
     "CallOptions",
     "check_callback",
+    "check_count",
+    "check_filter",
     "check_id",
     "check_ids",
     "check_options",
     "check_seconds",
+    "check_time",
 ]
+
+T = TypeVar("T")
 
 _MAX_ID = 2**63 - 1
 _FOREVER = 1e12
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_HEADER_VALUE = re.compile(r"([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?")
+# The signature and the framing of the request are not for others to set.
+_OURS = frozenset(
+    {"apikey", "signature", "host", "content-length", "transfer-encoding", "connection"}
+)
+_TIMES = frozenset({"from", "from_", "to"})
 
 
 class CallOptions(TypedDict, total=False):
     """Options of one call, given as keyword arguments to every method.
 
     Keys:
-        timeout: seconds for each phase of an attempt (connect, write, read); default: the client's.
+        timeout: seconds for each phase of an attempt (connect, write, read), more than 0; default:
+            the client's.
         deadline: seconds from now within which the whole call must be over. What cannot be sent in
             time is refused at once with `RequestNotSentError`; what was sent and not answered by
             then is an `OutcomeUnknownError`. Default: wait as long as it takes.
-        extra_headers: headers to send in addition. They cannot replace the signature.
+        extra_headers: headers to send in addition. The signature and what frames the request
+            (`Host`, `Content-Length`, `Transfer-Encoding`, `Connection`) are refused.
     """
 
     timeout: float
@@ -49,9 +64,14 @@ def check_id(value: object, name: str = "trade_id") -> int:
         msg = f"{name} must be an int, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
     if not 0 < value <= _MAX_ID:
-        msg = f"{name} must be positive and below 2^63, not {value}; nothing was sent"
+        msg = f"{name} must be positive and below 2^63, not {_shown(value)}; nothing was sent"
         raise InvalidRequestError(msg)
     return value
+
+
+def _shown(number: int) -> str:
+    # Python refuses to write numbers of thousands of digits.
+    return str(number) if number.bit_length() < 1000 else "a longer one"  # noqa: PLR2004
 
 
 def check_seconds(value: object, name: str) -> float | None:
@@ -72,7 +92,9 @@ def check_options(options: CallOptions) -> None:
     if unknown := options.keys() - CallOptions.__annotations__.keys():
         msg = f"unknown option {', '.join(sorted(unknown))}; nothing was sent"
         raise InvalidRequestError(msg)
-    check_seconds(options.get("timeout"), "timeout")
+    if check_seconds(options.get("timeout"), "timeout") == 0:
+        msg = "timeout must be longer than 0 seconds; nothing was sent"
+        raise InvalidRequestError(msg)
     check_seconds(options.get("deadline"), "deadline")
     _check_headers(options.get("extra_headers", {}))
 
@@ -89,7 +111,11 @@ def _check_headers(headers: object) -> None:
             and _HEADER_VALUE.fullmatch(value)
         ):
             # The value is not repeated: it may be a secret.
-            msg = f"extra_headers: {name!r} is not a header that can be sent; nothing was sent"
+            shown = one_line(repr(name), 100)
+            msg = f"extra_headers: {shown} is not a header that can be sent; nothing was sent"
+            raise InvalidRequestError(msg)
+        if name.lower() in _OURS:
+            msg = f"extra_headers: {name} is set by the client alone; nothing was sent"
             raise InvalidRequestError(msg)
 
 
@@ -102,13 +128,64 @@ def check_ids(values: object, name: str = "trade_ids") -> list[int]:
     return list(dict.fromkeys(check_id(value, f"each of {name}") for value in ids))
 
 
+def check_filter(name: str, value: T) -> T:
+    """Return the value of a list's filter, or raise `InvalidRequestError`.
+
+    A name that ends in `_id` takes a positive int, `from_` and `to` an aware `datetime`, any other
+    a text that is not empty and can be printed. What a server cannot read it may ignore, and then
+    it lists everything.
+    """
+    if name.endswith("_id"):
+        check_id(value, name)
+    elif name in _TIMES:
+        check_time(value, name)
+    elif not (isinstance(value, str) and value.isprintable() and value.strip()):
+        kind = "such" if isinstance(value, str) else type(value).__name__
+        msg = f"{name} must be a printable text that is not empty, not {kind}; nothing was sent"
+        raise InvalidRequestError(msg)
+    return value
+
+
+def check_time(value: object, name: str) -> None:
+    """Check a time that has a time zone and can be told in UTC, or raise `InvalidRequestError`."""
+    if not isinstance(value, datetime):
+        msg = f"{name} must be a datetime, not {type(value).__name__}; nothing was sent"
+        raise InvalidRequestError(msg)
+    try:
+        if value.utcoffset() is None:
+            problem = "has no time zone, so it is not clear when that is"
+        else:
+            value.astimezone(UTC)
+            return
+    except Exception as error:  # noqa: BLE001 - a time zone may be anyone's code
+        problem = f"cannot be told in UTC ({type(error).__name__})"
+    msg = f"{name} {problem}; nothing was sent"
+    raise InvalidRequestError(msg)
+
+
+def check_count(value: object, name: str, *, least: int = 0, most: int = _MAX_ID) -> int:
+    """Return a whole number within bounds, or raise `InvalidRequestError`."""
+    if type(value) is not int or not least <= value <= most:
+        shown = _shown(value) if type(value) is int else type(value).__name__
+        msg = f"{name} must be an int from {least} to {most}, not {shown}; nothing was sent"
+        raise InvalidRequestError(msg)
+    return value
+
+
 def check_callback(callback: object, name: str = "on_outcome") -> None:
     """Check a callback that is called and not awaited, or raise `InvalidRequestError`."""
-    if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
+    if callback is not None and (not callable(callback) or _never_runs(callback)):
         msg = f"{name} must be a plain function, not a coroutine function; nothing was sent"
         raise InvalidRequestError(msg)
 
 
-def check_filter(name: str, value: object) -> object:
-    """Stub until merge."""
-    return value
+def _never_runs(callback: object) -> bool:
+    """Return whether calling it makes a coroutine or generator, which somebody else has to run."""
+    while isinstance(callback, partial):
+        callback = cast("partial[object]", callback).func
+    return any(
+        inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
+        for function in (callback, type(callback).__call__)
+    )

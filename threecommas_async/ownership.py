@@ -1,6 +1,9 @@
 """Stub until merge."""
 from __future__ import annotations
+
 import asyncio
+
+
 class Owner:
     def __init__(self, what: str) -> None:
         self.loop: object = None

@@ -1,6 +1,7 @@
 """Going through all pages of a list.
 
-No answer carries a total or a link to the next page: a list ends at its first short page.
+No answer carries a total or a link to the next page, and a server may give shorter pages than it
+was asked for: a list ends at the first page that is empty or has nothing new.
 """
 
 from __future__ import annotations
@@ -17,18 +18,15 @@ T = TypeVar("T")
 
 async def every_page(
     fetch: Callable[[int], Awaitable[Sequence[T]]],
-    size: int,
     identity: Callable[[T], object],
 ) -> AsyncIterator[Sequence[T]]:
-    """Yield each page's new items until a short page.
+    """Yield each page's new items until a page has none.
 
-    Items move between pages while a list is read, so one may come twice: it is yielded once. A
-    page with nothing new ends the list too, lest a server that ignores the page number be asked
-    forever.
+    Items move between pages while a list is read, so one may come twice: it is yielded once. That
+    also ends the list of a server that ignores the page number.
 
     Args:
         fetch: returns the page of a number, from 1.
-        size: items of a full page.
         identity: what tells two items apart.
     """
     seen: set[object] = set()
@@ -42,7 +40,6 @@ async def every_page(
             if key not in seen:
                 seen.add(key)
                 fresh.append(item)
-        if fresh:
-            yield fresh
-        if len(page) < size or not fresh:
+        if not fresh:
             return
+        yield fresh

@@ -16,9 +16,9 @@ import httpx
 
 from .answers import (
     NOT_SENT,
+    Redacted,
     after_closing,
     after_deadline,
-    describe,
     fate_of,
     last_reason,
     not_sent,
@@ -29,6 +29,7 @@ from .answers import (
 from .call import Call, QueryValue, Response, Trace, prepare
 from .converter import StructureError, decode_in_steps
 from .endpoint import Endpoint, Priority
+from .error_body import one_line
 from .errors import APIStatusError, RateLimitError, RequestNotSentError, ThreeCommasError
 from .hooks import AttemptEnded, Blocked, Hook, emit
 from .logs import log
@@ -254,7 +255,7 @@ class Pipeline:
         except (Exception, asyncio.CancelledError) as error:
             if _was_cancelled(error):
                 raise
-            failure = not_sent(call, error, f"the rate limiter failed: {describe(error)}")
+            failure = not_sent(call, error, f"the rate limiter failed: {error}")
         raise failure
 
     async def _release(self, permit: Permit, *, sent: bool, late: float) -> None:
@@ -309,13 +310,17 @@ class Pipeline:
                 )
                 return await receive(response, max_bytes=self._max_bytes)
         except NOT_SENT as error:
-            return not_sent(call, error, self._auth.redact(describe(error), request))
+            return not_sent(call, error, self._text_of(error, request))
         except (Exception, asyncio.CancelledError) as error:  # the request may have left
             if _was_cancelled(error):
                 raise
             if limit.expired():
-                return unanswered(call, f"the whole attempt may take {longest:g} s", error)
-            return unanswered(call, self._auth.redact(describe(error), request), error)
+                return unanswered(call, f"the whole attempt may take {longest:g} s")
+            return unanswered(call, self._text_of(error, request), error)
+
+    def _text_of(self, error: BaseException, request: Request) -> str:
+        # Redacted first: a key that is cut in two is not found.
+        return one_line(self._auth.redact(str(error), request))
 
     def _build(self, call: Call[T]) -> Request:
         # No call waits for a connection inside httpx: the gate is in front of it.
@@ -363,8 +368,8 @@ class Pipeline:
         bucket = call.endpoint.bucket
         # Which of the two limits was met, nobody says: the longer refusal may be in force.
         penalty = max(self._limiter.penalty, bucket.penalty if bucket else 0.0)
-        body = self._auth.redact(answer.text, request)
-        error, block = refusal(call, answer, body, penalty=penalty)
+        redacted = self._redacted(answer, request)
+        error, block = refusal(call, redacted, penalty=penalty)
         if block is not None:
             await self._block(error, block.seconds)
         return error
@@ -396,7 +401,17 @@ class Pipeline:
             reason = f"it is about {told!r}, not {call.entity_id}"
         except StructureError as error:
             reason = str(error)
-        return unreadable(call, answer, reason, self._auth.redact(answer.text, request))
+        return unreadable(call, self._redacted(answer, request), reason)
+
+    def _redacted(self, answer: Answer, request: Request) -> Redacted:
+        """Return what errors tell of an answer: without key and signature, which it may echo."""
+        request_id: str | None = answer.headers.get("x-request-id")
+        return Redacted(
+            answer.status_code,
+            answer.headers,
+            self._auth.redact(answer.text, request),
+            request_id and self._auth.redact(request_id, request),
+        )
 
     def _tell(
         self,
@@ -406,7 +421,7 @@ class Pipeline:
         waited: float,
         elapsed: float,
     ) -> None:
-        if not self._hooks and not log.enabled_for(logging.DEBUG):
+        if not self._hooks and not log.isEnabledFor(logging.DEBUG):
             return
         fate, status_code = fate_of(result)
         log.debug(

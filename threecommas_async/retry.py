@@ -57,11 +57,14 @@ class Fate(Enum):
     """The server answered that it was carried out."""
 
 
-def classify(status_code: int) -> Fate:
-    """Return what a complete answer means for its request."""
+def classify(status_code: int, *, from_api: bool = True) -> Fate:
+    """Return what a complete answer means for its request.
+
+    `from_api` says that an error is the API's own, see `APIStatusError`.
+    """
     if 200 <= status_code < 300:  # noqa: PLR2004 - an HTTP status; any 2xx, the docs mix them
         return Fate.DONE
-    return Fate.UNKNOWN if is_ambiguous(status_code) else Fate.REJECTED
+    return Fate.UNKNOWN if is_ambiguous(status_code, from_api=from_api) else Fate.REJECTED
 
 
 @frozen(kw_only=True)
@@ -131,17 +134,25 @@ def next_delay(
         # Without a slot in time there is no point in asking again.
         return None if error.available_in is not None else policy.pause(attempts)
     unknown = isinstance(error, OutcomeUnknownError) or (
-        isinstance(error, APIStatusError) and is_ambiguous(error.status_code)
+        isinstance(error, APIStatusError)
+        and is_ambiguous(error.status_code, from_api=error.from_api)
     )
     return policy.pause(attempts) if unknown and safety is Safety.SAFE else None
 
 
 @frozen
 class Block:
-    """A refusal of everything for a while."""
+    """A refusal of everything for a while.
+
+    Attributes:
+        seconds: how long.
+        retry_at: aware UTC time at which it is over.
+        named: the server said how long; else it is the penalty assumed.
+    """
 
     seconds: float
     retry_at: datetime
+    named: bool
 
 
 def read_block(
@@ -166,10 +177,11 @@ def read_block(
     seconds = _named_seconds(body, server_now)
     if seconds is None:
         seconds = _retry_after_seconds(headers.get("retry-after"), server_now)
+    named = seconds is not None
     if seconds is None:
         seconds = _SHORTEST_BAN if status_code == 418 else penalty  # noqa: PLR2004 - HTTP status
     seconds = min(seconds, _LONGEST_BLOCK)
-    return Block(seconds, datetime.fromtimestamp(now.timestamp() + seconds, UTC))
+    return Block(seconds, datetime.fromtimestamp(now.timestamp() + seconds, UTC), named)
 
 
 def _named_seconds(body: str, now: datetime) -> float | None:

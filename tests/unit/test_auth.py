@@ -4,6 +4,7 @@ import base64
 import copy
 import hashlib
 import hmac
+import json
 import logging
 import pickle
 import shutil
@@ -13,13 +14,19 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from threecommas_async import APIStatusError, AsyncClient, ConfigurationError
+from threecommas_async import (
+    APIStatusError,
+    AsyncClient,
+    ConfigurationError,
+    InvalidRequestError,
+)
 from threecommas_async.auth import HmacSigner, JsonForm, RsaSigner, SigningAuth, signing_payload
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.models.user import ValidateResult
@@ -224,7 +231,11 @@ async def test_a_path_parameter_is_signed_in_its_encoded_form(server: Server) ->
 
 async def test_extra_headers_cannot_replace_key_and_signature(server: Server) -> None:
     async with client_of(server) as client:
-        await client.users.validate(extra_headers={"apikey": "mine", "SIGNATURE": "mine", "X": "1"})
+        for name in ("apikey", "SIGNATURE"):
+            with pytest.raises(InvalidRequestError, match="set by the client alone"):
+                await client.users.validate(extra_headers={name: "mine"})
+        assert server.requests == []
+        await client.users.validate(extra_headers={"X": "1"})
     headers = server.requests[-1].headers
     assert headers.get_list("Apikey") == [API_KEY]
     assert headers.get_list("Signature") == [hmac_of(server.target)]
@@ -235,6 +246,67 @@ async def test_a_public_endpoint_is_sent_without_key_and_signature(server: Serve
     async with client_of(server) as client:
         await client.request(PUBLIC)
     assert server.requests[-1].headers.keys().isdisjoint({"apikey", "signature"})
+
+
+# --- echoes
+
+# As the signature of an RSA key: letters of Base64.
+ECHOED = "aZ09+/=="
+
+
+def echo_of(text: str) -> str:
+    request = httpx.Request("GET", BASE, headers={"Signature": ECHOED})
+    return SigningAuth(API_KEY, HmacSigner(SECRET)).redact(text, request)
+
+
+@pytest.mark.parametrize("secret", [API_KEY, ECHOED])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        str,
+        lambda text: text.replace("/", r"\/"),
+        lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+        lambda text: "".join(f"\\u{ord(char):04X}" for char in text),
+        lambda text: f"\\u{ord(text[0]):04x}{text[1:]}",
+        lambda text: "".join(f"\\\\u{ord(char):04x}" for char in text),
+        lambda text: "".join(f"\\x{ord(char):02x}" for char in text),
+        lambda text: quote(text, safe=""),
+        lambda text: "".join(f"%{ord(char):02x}" for char in text),
+        lambda text: "".join(f"&#{ord(char)};" for char in text),
+        lambda text: "".join(f"&#x{ord(char):02X};" for char in text),
+    ],
+    ids=[
+        "as it is",
+        "slash",
+        "json",
+        "JSON",
+        "first",
+        "twice",
+        "python",
+        "url",
+        "URL",
+        "html",
+        "HTML",
+    ],
+)
+def test_an_echo_is_blotted_out_however_it_is_spelled(
+    secret: str, spelled: Callable[[str], str]
+) -> None:
+    text = f'{{"error": "bad \\"key\\" {spelled(secret)}, \\u0022 \\n"}}'
+    echo = echo_of(text)
+    assert json.loads(echo)["error"].startswith('bad "key" [redacted], " ')
+    assert secret not in json.dumps(echo)
+
+
+@pytest.mark.parametrize("text", ["", "%41%zz", r"\u00411 \/ &#65; &#999; \x41", "{}", "größe"])
+def test_a_text_without_an_echo_stays_as_it_is(text: str) -> None:
+    assert echo_of(text) == text
+
+
+def test_a_key_with_a_backslash_or_quote_is_found_in_json() -> None:
+    request = httpx.Request("GET", BASE)
+    auth = SigningAuth('ke\\y"1', HmacSigner(SECRET))
+    assert auth.redact(json.dumps({"error": 'ke\\y"1'}), request) == '{"error": "[redacted]"}'
 
 
 # --- RSA

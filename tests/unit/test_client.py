@@ -1,6 +1,7 @@
 """The client itself: its settings, its connections, whose they are."""
 
 import copy
+import math
 import pickle
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from threecommas_async import (
     SlidingWindowLimiter,
 )
 from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.rate_limit import NoLimit
 from threecommas_async.transport import ConnectionSlots, environment_proxy
 
 
@@ -28,6 +30,12 @@ async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:
         AsyncClient(KEY, secret=SECRET, private_key="-----BEGIN")
 
 
+class NoPenalty(NoLimit):
+    """A limiter that does not know how long a 429 without a time lasts."""
+
+    penalty = cast("Any", None)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -36,18 +44,56 @@ async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:
         {"mode": "demo"},
         {"max_connections": 0},
         {"max_connections": True},
+        {"max_connections": "x"},
+        {"mode": []},
+        {"mode": "x" * 1_000_000},
+        {"timeout": "x"},
+        {"timeout": math.nan},
+        {"timeout": httpx.Timeout(5, read=0)},
+        {"timeout": httpx.Timeout(5, connect=cast("Any", "x"))},
+        {"attempt_timeout": 0},
+        {"attempt_timeout": "x"},
+        {"attempt_timeout": math.inf},
+        {"max_response_bytes": 0},
+        {"max_response_bytes": 1.5},
+        {"hooks": None},
+        {"hooks": print},
+        {"hooks": "x"},
+        {"hooks": [None]},
+        {"retry": None},
+        {"retry": 5},
+        {"rate_limiter": 5},
+        {"rate_limiter": SlidingWindowLimiter},
+        {"rate_limiter": NoPenalty()},
+        {"json_form": "?"},
+        {"transport": 5},
+        {"transport": httpx.HTTPTransport()},
+        {"transport": httpx.AsyncHTTPTransport},
+        {"base_url": 5},
+        {"base_url": b"https://api.3commas.io"},
+        {"base_url": f"https://{'a' * 64}.example"},
+        {"base_url": "https://a..example"},
         {"transport": httpx.MockTransport(Api()), "http_client": httpx.AsyncClient()},
     ],
 )
 async def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as caught:
         AsyncClient(KEY, secret=SECRET, **settings)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("foreign", [object(), httpx.Client(), "httpx"])
 async def test_a_client_of_another_library_is_a_type_error(foreign: Any) -> None:
     with pytest.raises(TypeError, match=r"must be an httpx\.AsyncClient"):
         AsyncClient(KEY, secret=SECRET, http_client=foreign)
+
+
+async def test_the_bounds_of_an_attempt_may_be_set() -> None:
+    timeout = httpx.Timeout(5, read=None)
+    async with client_of(
+        Api([7]), timeout=timeout, attempt_timeout=10, max_response_bytes=1_000_000
+    ) as client:
+        assert (await client.smart_trades.get(7)).id == 7
 
 
 async def test_a_borrowed_client_is_used_as_it_is_and_never_closed() -> None:

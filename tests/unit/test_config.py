@@ -109,8 +109,8 @@ def test_a_mode_becomes_a_header(mode: str | None, headers: dict[str, str]) -> N
     assert check_mode(mode) == headers
 
 
-@pytest.mark.parametrize("mode", ["", "Paper", "demo"])
-def test_an_unknown_mode_is_refused(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["", "Paper", "demo", [], 5, b"real"])
+def test_an_unknown_mode_is_refused(mode: object) -> None:
     with pytest.raises(ConfigurationError, match='must be "real" or "paper"'):
         check_mode(mode)
 

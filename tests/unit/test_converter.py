@@ -4,13 +4,16 @@ import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
+from typing import Literal
 
 import pytest
 from attrs import field, frozen
 
+from threecommas_async import InvalidRequestError
 from threecommas_async.converter import (
     WIRE,
     StructureError,
+    check_returns,
     decode,
     from_json,
     to_json,
@@ -265,6 +268,72 @@ def test_a_leaf_may_stand_alone() -> None:
 def test_an_object_is_whatever_came() -> None:
     assert decode(b'{"a": [1.10, null]}', object) == {"a": [Decimal("1.10"), None]}
     assert decode(b"true", object) is True
+
+
+# --- what cannot be read
+
+
+class Foreign:
+    """Of no type that JSON has."""
+
+
+@frozen
+class Holder:
+    foreign: Foreign
+
+
+@frozen
+class Nameless:
+    lost: "Nowhere"  # type: ignore[name-defined] # noqa: F821 - that is the point
+
+
+def refuses(content: object) -> int:
+    raise ZeroDivisionError(content)
+
+
+@frozen
+class Picky:
+    size: int = field(converter=refuses)
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [Cart, list[Cart], object, bool, dict[str, int | None], Literal["a"], tuple[Cart, ...], None],
+)
+def test_a_class_that_can_be_read_passes(returns: object) -> None:
+    check_returns(returns)
+
+
+@pytest.mark.parametrize(
+    "returns",
+    [
+        Foreign,
+        Holder,
+        Nameless,
+        list[Holder],
+        dict[str, Foreign],
+        set[Foreign],
+        Foreign | None,
+        "Cart",
+        [],
+        5,
+    ],
+)
+def test_a_class_that_cannot_be_read_is_known_before_anything_is_sent(returns: object) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError, match=r"^an answer cannot be read as .*nothing"):
+            check_returns(returns)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"5", b'"a"', b"null"])
+def test_what_another_library_makes_of_a_wrong_form_is_our_error(content: bytes) -> None:
+    with pytest.raises(StructureError, match=r"^dict\[str, int\]: \w+$"):
+        decode(content, dict[str, int])
+
+
+def test_a_class_that_raises_on_its_own_is_our_error() -> None:
+    with pytest.raises(StructureError, match=r"^Picky: ZeroDivisionError$"):
+        decode(b'{"size": 5}', Picky)
 
 
 # --- back

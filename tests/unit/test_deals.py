@@ -216,7 +216,7 @@ async def test_deals_are_listed_page_by_page_each_once() -> None:
         assert sorted(listed) == sorted(sandbox.deal_ids)
         page = await bot.deals.list_page(offset=5, limit=7, order="created_at")
         assert len(page) == 7
-        with pytest.raises(InvalidRequestError, match="at most 1000"):
+        with pytest.raises(InvalidRequestError, match="from 1 to 1000"):
             await bot.deals.list_page(limit=1001)
         with pytest.raises(InvalidRequestError):
             await bot.deals.list_page(offset=-1)

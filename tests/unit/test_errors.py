@@ -13,6 +13,7 @@ from threecommas_async.errors import (
     APIStatusError,
     AuthenticationError,
     BadRequestError,
+    ClientClosedError,
     CloseFailedError,
     ConfigurationError,
     InvalidRequestError,
@@ -98,9 +99,15 @@ def test_not_found_is_a_matter_of_400_and_404_only() -> None:
         {"error": "Upgrade your plan to use this endpoint"},
         {"error": "limit", "error_description": "Your TARIFF does not include API access"},
         {"error": "Subscribe to go on"},
+        {
+            "error": "forbidden",
+            "error_description": "The request type 'write' is not available "
+            "with your current subscription plan",
+        },
+        "The request type 'write' is not available with your current subscription plan",
     ],
 )
-def test_a_429_about_the_plan_is_no_wait(body: dict[str, str]) -> None:
+def test_a_429_about_the_plan_is_no_wait(body: object) -> None:
     error = answer(429, body)
     assert type(error) is PlanLimitError
     assert "waiting does not help" in str(error)
@@ -119,12 +126,59 @@ def test_a_429_about_the_plan_is_no_wait(body: dict[str, str]) -> None:
         {"error": "limit", "error_description": "100 requests per minute on this plan"},
         {"error": "plan", "error_description": "Retry later"},
         {"error": "explanation"},
+        {"error": "You exceeded the 100 requests/minute limit of your subscription"},
+        {"error": "You exceeded the limit of 50 of your plan"},
+        {"error": "Subscription allows 5 requests / min"},
+        {"error": "Your plan is used up, wait 60 seconds"},
+        "exceeded the 100 requests/minute limit of your subscription",
     ],
 )
 def test_a_429_that_speaks_of_the_rate_or_of_nothing_is_a_wait(body: object) -> None:
     error = answer(429, body)
     assert isinstance(error, RateLimitError)
     assert error.retry_at == RETRY_AT
+
+
+def test_a_429_about_the_plan_that_names_a_time_is_a_wait() -> None:
+    error = api_status_error(
+        status_code=429,
+        method="POST",
+        path=CLOSE_PATH,
+        body='{"error": "Limit of your subscription"}',
+        unsafe=True,
+        retry_at=RETRY_AT,
+        time_named=True,
+    )
+    assert isinstance(error, RateLimitError)
+    assert error.retry_at == RETRY_AT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "access_denied", "error_description": "Active subscription is required"},
+        {"error": "active subscription is required"},
+        "active subscription is required",
+    ],
+)
+def test_a_403_about_the_subscription_refuses_the_plan(body: object) -> None:
+    error = answer(403, body)
+    assert type(error) is PlanLimitError
+    assert error.status_code == 403
+    assert "waiting does not help" in str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "access_denied", "error_description": "Api key doesn't have enough permissions"},
+        {"error": "Api key not authorized for this action"},
+        "<html>Forbidden by the plan of our firewall</html>",
+        "",
+    ],
+)
+def test_any_other_403_is_about_permissions(body: object) -> None:
+    assert type(answer(403, body)) is PermissionDeniedError
 
 
 def test_a_ban_says_until_when() -> None:
@@ -153,9 +207,34 @@ def test_a_refusal_was_not_carried_out(
     status_code: int,
     unsafe: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    error = answer(status_code, unsafe=unsafe)
+    error = answer(status_code, {"error": "some_code"}, unsafe=unsafe)
     assert not error.may_have_taken_effect
     assert "may have" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html><h1>404 Not Found</h1></html>", "Not found", "[]", '"x"', '{"message": "x"}', "{"],
+)
+def test_a_404_of_something_in_between_leaves_it_open(body: str) -> None:
+    unsafe, safe = answer(404, body), answer(404, body, unsafe=False)
+    for error in (unsafe, safe):
+        assert type(error) is NotFoundError
+        assert not error.from_api
+        assert "something in between, not an answer of the API" in str(error)
+    assert unsafe.may_have_taken_effect
+    assert "read the entity before repeating it" in str(unsafe)
+    assert not safe.may_have_taken_effect
+    assert "may have" not in str(safe)
+
+
+@pytest.mark.parametrize("status_code", [400, 404])
+def test_a_not_found_of_the_api_itself_is_certain(status_code: int) -> None:
+    error = answer(status_code, {"error": "Not found"})
+    assert type(error) is NotFoundError
+    assert error.from_api
+    assert not error.may_have_taken_effect
+    assert "in between" not in str(error)
 
 
 def test_errors_that_are_no_answers_say_whether_it_may_have_happened() -> None:
@@ -330,7 +409,67 @@ def test_plain_text_is_shown_in_one_line() -> None:
 
 def test_only_the_beginning_of_a_long_text_is_shown() -> None:
     error = APIStatusError(status_code=409, method="GET", path="/a", body="x" * 10_000)
-    assert str(error) == "GET /a: 409 " + "x" * 200
+    assert str(error) == "GET /a: 409 " + "x" * 499 + "…"
+
+
+def test_texts_of_the_server_are_bounded_and_on_one_line() -> None:
+    forged = "refused\r\n2026-01-01 INFO closed all\x1b[2K\u202e\ud800" + " x" * 1_000
+    body = {
+        "error": forged,
+        "error_description": forged,
+        "error_attributes": {f"{number}{forged}": [forged] * 100 for number in range(3)},
+    }
+    error = APIStatusError(
+        status_code=422,
+        method="GET",
+        path="/a",
+        body="x" * 1_000_000,
+        error=answer(422, body).error,
+        error_description=answer(422, body).error_description,
+        error_attributes=answer(422, body).error_attributes,
+        request_id=forged,
+    )
+    attributes = [*error.error_attributes, *sum(error.error_attributes.values(), ())]
+    for text in (error.error, error.error_description, error.request_id, *attributes):
+        assert text
+        assert text.isprintable()
+        assert len(text) == 500
+        assert text.endswith("…")
+    assert error.error
+    assert error.error.startswith("refused 2026-01-01 INFO closed all [2K x x")
+    assert len(attributes) == 3 + 3 * 5
+    assert len(error.body) == 10_000
+    assert str(error).isprintable()
+    assert len(str(error)) < 3_000
+
+
+def test_only_so_many_error_attributes_are_kept() -> None:
+    error = answer(422, {"error": "x", "error_attributes": dict.fromkeys(map(str, range(99)), "y")})
+    assert len(error.error_attributes) == 20
+
+
+def test_what_people_read_of_a_body_is_found_behind_any_white_space() -> None:
+    assert ": 502 down… [" in str(answer(502, "\n" * 5_000 + "down" + "\0" * 5_000 + "."))
+    assert "without an error text" in str(answer(502, "\n" * 5_000 + "<html>down</html>"))
+
+
+def test_a_failed_close_tells_its_reason_on_one_line() -> None:
+    error = CloseFailedError(7, "no\nfunds" + "!" * 1_000)
+    assert str(error).isprintable()
+    assert error.reason
+    assert error.reason.startswith("no funds!")
+    assert len(error.reason) == 500
+
+
+def test_a_body_that_cannot_be_understood_is_kept_whole_and_told_on_one_line() -> None:
+    body = "x" * 1_000_000
+    error = ResponseDecodeError(
+        "odd\n" * 1_000, status_code=201, method="GET", path="/a", body=body, request_id="a\nb"
+    )
+    assert error.body == body
+    assert error.request_id == "a b"
+    assert str(error).isprintable()
+    assert len(str(error)) < 1_000
 
 
 def test_a_full_stop_of_the_server_is_not_doubled() -> None:
@@ -374,6 +513,7 @@ EVERY_ERROR: list[ThreeCommasError] = [
     ThreeCommasError("something"),
     ConfigurationError("secret is empty"),
     RequestNotSentError("no slot", available_in=12.5),
+    ClientClosedError("closed"),
     InvalidRequestError("trade_id must be positive"),
     OutcomeUnknownError("no answer", method="GET", path="/a", may_have_taken_effect=False),
     decode_error(),

@@ -2,17 +2,23 @@
 
 import enum
 import math
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
+from functools import partial
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 
-from threecommas_async import AsyncClient, InvalidRequestError
+from threecommas_async import AsyncClient, ConfigurationError, InvalidRequestError
+from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.options import (
     CallOptions,
     check_callback,
+    check_count,
+    check_filter,
     check_id,
     check_ids,
     check_options,
@@ -136,6 +142,11 @@ def test_options_of_a_call_pass(options: CallOptions) -> None:
     check_options(options)
 
 
+def test_a_call_without_any_time_to_it_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^timeout must be longer than 0 seconds; noth"):
+        check_options(options_of(timeout=0))
+
+
 def test_an_option_that_is_none_is_named() -> None:
     with pytest.raises(InvalidRequestError, match=r"^unknown option retries, timeouts; nothing"):
         check_options(options_of(timeouts=5, timeout=5, retries=1))
@@ -157,11 +168,33 @@ def test_a_wrong_time_is_named(name: str) -> None:
         ("X: 1\r\nSignature", "mine"),
         ("", "1"),
         ("X-é", "1"),
+        ("X Y", "1"),
+        (5, "1"),
+        ("X", 5),
+        ("X", " mine"),
+        ("X", "mine "),
+        ("X", "mine\t"),
+        ("X", "mine\x7f"),
+        ("X", "minë"),
+        ("X", "\ud800mine"),
+        ("X", " "),
+        ("é" * 10_000, "mine"),
     ],
 )
-def test_a_header_that_would_smuggle_another_in_is_refused(name: str, value: str) -> None:
+def test_a_header_that_cannot_be_sent_as_it_is_is_refused(name: object, value: object) -> None:
     with pytest.raises(InvalidRequestError, match="is not a header that can be sent") as caught:
         check_options(options_of(extra_headers={name: value}))
+    assert "mine" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Apikey", "SIGNATURE", "host", "Content-Length", "transfer-encoding", "Connection"],
+)
+def test_a_header_of_the_signature_or_the_framing_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{name} is set by the client") as caught:
+        check_options(options_of(extra_headers={name: "mine"}))
     assert "mine" not in str(caught.value)
 
 
@@ -176,10 +209,117 @@ def test_a_plain_function_may_be_called_back(callback: object) -> None:
     check_callback(callback)
 
 
-@pytest.mark.parametrize("callback", [coroutine_function, "print", 1])
+class Awaited:
+    async def __call__(self, _: object) -> None: ...
+
+
+class Plain:
+    def __call__(self, _: object) -> None: ...
+
+
+async def asynchronous_generator(_: object) -> AsyncIterator[int]:
+    yield 1
+
+
+def generator(_: object) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("callback", [Plain(), Plain, partial(print, "x"), [].append])
+def test_an_object_or_partial_may_be_called_back(callback: object) -> None:
+    check_callback(callback)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        coroutine_function,
+        "print",
+        1,
+        Awaited(),
+        Awaited().__call__,
+        partial(coroutine_function, 1),
+        partial(Awaited(), 1),
+        partial(partial(coroutine_function), 1),
+        asynchronous_generator,
+        generator,
+        AsyncMock(),
+    ],
+)
 def test_what_would_never_run_is_refused(callback: object) -> None:
     with pytest.raises(InvalidRequestError, match="on_outcome must be a plain function"):
         check_callback(callback)
+
+
+# --- filters
+
+AWARE = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+class Broken(tzinfo):
+    def utcoffset(self, _: datetime | None) -> timedelta:
+        raise ZeroDivisionError
+
+    dst = utcoffset
+
+    def tzname(self, _: datetime | None) -> str:
+        return "broken"
+
+
+class Group(enum.StrEnum):
+    ACTIVE = "active"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("account_id", 1),
+        ("bot_id", 2**63 - 1),
+        ("pair", "USDT_BTC"),
+        ("note", "größe: 5"),
+        ("status", Group.ACTIVE),
+        ("from_", AWARE),
+        ("from", AWARE),
+        ("to", AWARE.astimezone(timezone(timedelta(hours=3)))),
+    ],
+)
+def test_a_filter_that_a_server_can_read_passes(name: str, value: object) -> None:
+    assert check_filter(name, value) is value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("account_id", value) for value in (True, False, 0, -1, 1.0, "1", None, Decimal(1))),
+        *(("pair", value) for value in ("", " ", "a\n", "\ud800", 5, True, None, math.nan)),
+        *(("base", value) for value in (Decimal("NaN"), Decimal(1), b"BTC", ["BTC"], AWARE)),
+        *(("from_", value) for value in ("yesterday", 5, None, math.nan, date(2026, 1, 5))),
+        ("to", datetime(2026, 1, 5)),  # noqa: DTZ001 - that is the point
+        ("to", datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))),
+        ("to", datetime(2026, 1, 5, tzinfo=Broken())),
+    ],
+)
+def test_a_filter_that_a_server_could_ignore_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{name} .*; nothing was sent$"):
+        check_filter(name, value)
+
+
+@pytest.mark.parametrize("value", [0, 5, 1000])
+def test_a_count_within_its_bounds_passes(value: int) -> None:
+    assert check_count(value, "offset", most=1000) == value
+
+
+@pytest.mark.parametrize("value", [-1, 1001, "a", True, False, None, 1.0])
+def test_a_count_beyond_its_bounds_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^offset must be an int from 0 to 1000, not "):
+        check_count(value, "offset", most=1000)
+
+
+def test_a_number_too_long_to_be_written_is_refused_like_any_other() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^trade_id must be positive and below"):
+        check_id(10**5000)
+    with pytest.raises(InvalidRequestError, match=r"^offset must be an int from 0 to"):
+        check_count(10**5000, "offset")
 
 
 # --- through the client
@@ -200,3 +340,69 @@ async def test_nothing_is_sent_for_a_wrong_id(wrong: Any) -> None:
             await client.smart_trades.cancel(wrong)
         with pytest.raises(InvalidRequestError):
             client.smart_trades.close_many([1, wrong])
+
+
+NO_PATH_PARTS: list[object] = [None, 1.5, True, [], "", ".", "\ud800"]
+CHANGE = Endpoint("POST", "/ver1/things/{name}", object, Safety.UNSAFE)
+
+
+class Foreign:
+    """Of no use in JSON, and raises what it likes."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"endpoint": "GET"},
+        {"endpoint": CHANGE},
+        {"endpoint": CHANGE, "path": {"other": 1}},
+        {"endpoint": CHANGE, "path": 5},
+        {"endpoint": CHANGE, "path": {5: 5}},
+        *({"endpoint": CHANGE, "path": {"name": part}} for part in NO_PATH_PARTS),
+        *(
+            {"endpoint": CHANGE, "path": {"name": 1}, "query": query}
+            for query in (
+                5,
+                {5: 5},
+                {"\ud800": 5},
+                {"a": "\ud800"},
+                {"a": math.nan},
+                {"a": Decimal("NaN")},
+                {"a": [1]},
+                {"a": datetime(2026, 1, 5)},  # noqa: DTZ001 - that is the point
+                {"a": datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))},
+            )
+        ),
+        {"endpoint": CHANGE, "path": {"name": 1}, "json": Foreign()},
+        {"endpoint": CHANGE, "path": {"name": 1}, "json": "\ud800"},
+        {"endpoint": Endpoint("GET", "/ver1/a", Foreign, Safety.SAFE)},
+        {"endpoint": Endpoint("GET", "/ver1/a", list[Foreign], Safety.SAFE)},
+    ],
+)
+async def test_a_request_that_cannot_be_made_is_our_error_and_nothing_leaves(
+    arguments: dict[str, Any],
+) -> None:
+    def server(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(request.url)
+
+    client = AsyncClient("key", secret="secret", transport=httpx.MockTransport(server))
+    async with client:
+        with pytest.raises(InvalidRequestError):
+            await client.request(**arguments)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "get"},
+        {"method": "GE T"},
+        {"method": None},
+        {"path": "a"},
+        {"safety": "unsafe"},
+        {"safety": None},
+    ],
+)
+def test_an_endpoint_that_could_not_be_sent_is_not_made(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {"method": "GET", "path": "/a", "returns": object}
+    with pytest.raises(ConfigurationError, match="of an endpoint is"):
+        Endpoint(**{**right, "safety": Safety.SAFE, **wrong})

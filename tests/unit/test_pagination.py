@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import httpx
 import pytest
 
+from tests.support import Api, client_of
 from threecommas_async import RequestNotSentError
 from threecommas_async.pagination import every_page
 
@@ -20,37 +22,39 @@ class Pages:
         return self.pages[number - 1] if number <= len(self.pages) else ""
 
 
-async def read(pages: Pages, size: int = 3) -> list[str]:
-    return ["".join(page) async for page in every_page(pages.fetch, size, str.lower)]
+async def read(pages: Pages) -> list[str]:
+    return ["".join(page) async for page in every_page(pages.fetch, str.lower)]
 
 
 @pytest.mark.parametrize(
-    ("pages", "read_pages", "asked"),
+    ("pages", "asked"),
     [
-        ([], [], [1]),
-        (["ab"], ["ab"], [1]),
-        (["abc"], ["abc"], [1, 2]),
-        (["abc", "d"], ["abc", "d"], [1, 2]),
-        (["abc", "def", "gh"], ["abc", "def", "gh"], [1, 2, 3]),
-        (["abc", "def"], ["abc", "def"], [1, 2, 3]),
-        (["abcd", "ef"], ["abcd", "ef"], [1, 2]),
+        ([], [1]),
+        (["ab"], [1, 2]),
+        (["abc", "d"], [1, 2, 3]),
+        (["a", "bcd", "e"], [1, 2, 3, 4]),
     ],
-    ids=[
-        "empty",
-        "one short",
-        "one full",
-        "last short",
-        "three",
-        "all full",
-        "longer than asked for",
-    ],
+    ids=["empty", "one", "two", "a short one between"],
 )
-async def test_pages_are_read_in_order_up_to_the_first_short_one(
-    pages: list[str], read_pages: list[str], asked: list[int]
+async def test_pages_are_read_in_order_up_to_an_empty_one(
+    pages: list[str], asked: list[int]
 ) -> None:
     listing = Pages(*pages)
-    assert await read(listing) == read_pages
+    assert await read(listing) == pages
     assert listing.asked == asked
+
+
+async def test_a_server_that_caps_its_pages_is_read_to_the_end() -> None:
+    api = Api(range(1, 301))
+
+    def fifty(request: httpx.Request) -> httpx.Response:
+        start = 50 * (int(request.url.params["page"]) - 1)
+        return httpx.Response(200, json=[api.trade(i + 1) for i in range(start, 300)[:50]])
+
+    api.on_list = fifty
+    async with client_of(api) as client:
+        ids = [trade.id async for trade in client.smart_trades.list()]
+    assert ids == list(range(1, 301))
 
 
 async def test_an_item_that_moved_to_the_next_page_is_yielded_once() -> None:
@@ -61,10 +65,10 @@ async def test_an_item_twice_on_a_page_is_yielded_once() -> None:
     assert await read(Pages("aAb", "c")) == ["ab", "c"]
 
 
-async def test_a_full_page_of_which_some_is_known_is_not_the_last() -> None:
+async def test_a_page_of_which_some_is_known_is_not_the_last() -> None:
     listing = Pages("abc", "abd", "e")
     assert await read(listing) == ["abc", "d", "e"]
-    assert listing.asked == [1, 2, 3]
+    assert listing.asked == [1, 2, 3, 4]
 
 
 async def test_a_server_that_ignores_the_page_number_is_not_asked_forever() -> None:
@@ -75,7 +79,7 @@ async def test_a_server_that_ignores_the_page_number_is_not_asked_forever() -> N
 
 async def test_pages_are_asked_for_only_as_they_are_needed() -> None:
     listing = Pages("abc", "def", "g")
-    async for page in every_page(listing.fetch, 3, str.lower):
+    async for page in every_page(listing.fetch, str.lower):
         assert list(page) == ["a", "b", "c"]
         break
     assert listing.asked == [1]
@@ -87,7 +91,7 @@ async def test_an_error_ends_the_list_after_what_was_read() -> None:
             raise RequestNotSentError("no slot")
         return "abc"
 
-    pages = every_page(fetch, 3, str.lower)
+    pages = every_page(fetch, str.lower)
     assert await anext(pages) == ["a", "b", "c"]
     with pytest.raises(RequestNotSentError, match="no slot"):
         await anext(pages)

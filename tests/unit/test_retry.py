@@ -46,6 +46,12 @@ def test_an_answer_of_something_in_between_leaves_it_unknown(status_code: int) -
     assert classify(status_code) is Fate.UNKNOWN
 
 
+def test_a_404_is_rejected_only_if_it_is_the_apis_own() -> None:
+    assert classify(404, from_api=True) is Fate.REJECTED
+    assert classify(404, from_api=False) is Fate.UNKNOWN
+    assert classify(403, from_api=False) is Fate.REJECTED
+
+
 # --- RetryPolicy
 
 
@@ -121,7 +127,8 @@ PLAN = PlanLimitError(status_code=429, **FACTS)
 BAN = IPBannedError(status_code=418, **FACTS)
 DOWN = ServerError(status_code=503, **FACTS)
 WRONG = BadRequestError(status_code=400, **FACTS)
-GONE = NotFoundError(status_code=404, **FACTS)
+GONE = NotFoundError(status_code=404, error="Not found", **FACTS)
+NOT_THERE = NotFoundError(status_code=404, body="<html>404 Not Found</html>", **FACTS)
 ODD = ResponseDecodeError("not JSON", status_code=200, body="<", **FACTS)
 
 POLICY = RetryPolicy(attempts=3, backoff=1.0, max_backoff=8.0, jitter=0, rate_limit_waits=2)
@@ -148,6 +155,9 @@ POLICY = RetryPolicy(attempts=3, backoff=1.0, max_backoff=8.0, jitter=0, rate_li
         (SAFE, WRONG, 1, None),
         (UNSAFE, WRONG, 1, None),
         (SAFE, GONE, 1, None),
+        (SAFE, NOT_THERE, 1, 1.0),
+        (SAFE, NOT_THERE, 3, None),
+        (UNSAFE, NOT_THERE, 1, None),
         (SAFE, ODD, 1, None),
         (UNSAFE, ODD, 1, None),
     ],
@@ -287,6 +297,21 @@ def test_without_a_time_to_believe_retry_after_counts_else_the_penalty(body: str
 )
 def test_a_retry_after_not_to_be_believed_leaves_the_penalty(value: str) -> None:
     assert block_seconds(headers={"retry-after": value}) == PENALTY
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "named"),
+    [
+        (TEXT, {}, True),
+        ("", {"retry-after": "7"}, True),
+        ("", {}, False),
+        ("Next request at 2025-11-11 16:59:59 UTC", {"retry-after": "0"}, False),
+    ],
+)
+def test_a_block_says_if_the_server_named_its_length(
+    body: str, headers: Mapping[str, str], *, named: bool
+) -> None:
+    assert read_block(429, headers, body, penalty=PENALTY, now=NOW).named is named
 
 
 def test_a_ban_that_names_no_time_lasts_at_least_the_shortest_ban() -> None:

@@ -4,14 +4,26 @@ import asyncio
 import io
 import logging
 import pickle
+import re
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from tests.support import KEY, SECRET, Api, client_of
-from threecommas_async import AsyncClient, RetryPolicy, ThreeCommasError
+from threecommas_async import AsyncClient, ConfigurationError, RetryPolicy, ThreeCommasError
+from threecommas_async.auth import HmacSigner, RsaSigner
 
 signatures: list[str] = []
 
@@ -134,6 +146,178 @@ def test_a_wrong_key_is_not_repeated_in_the_complaint() -> None:
         with pytest.raises(ThreeCommasError) as caught:
             AsyncClient(key, secret=SECRET)
         assert holds_no_secret(str(caught.value))
+
+
+class OddHeaders:
+    """A server that gives back what it was sent, in `X-Request-Id`."""
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        signatures.append(request.headers["Signature"])
+        echo = f"{KEY}/{signatures[-1]}"
+        return httpx.Response(422, json={"error": "no"}, headers={"X-Request-Id": echo})
+
+
+class OddProtocol:
+    """A server whose answer is none, and is quoted by whoever tells."""
+
+    def __init__(self, kind: type[Exception]) -> None:
+        self.kind = kind
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        signatures.append(request.headers["Signature"])
+        quoted = f"illegal line: bytearray(b'{KEY} {signatures[-1]}')\n" + "x" * 100_000
+        raise self.kind(quoted) from ValueError(quoted)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        OddHeaders(),
+        OddProtocol(httpx.RemoteProtocolError),
+        OddProtocol(httpx.ConnectError),
+        OddProtocol(OSError),
+        OddProtocol(ZeroDivisionError),
+    ],
+)
+async def test_an_echo_in_a_header_or_a_broken_answer_is_blotted_out(
+    server: OddHeaders | OddProtocol, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    client = client_of(server, retry=RetryPolicy(attempts=1))
+    caught = await failure_of(client)
+    assert "[redacted]" in str(caught)
+    assert str(caught).isprintable()
+    assert len(str(caught)) < 1_000
+    assert holds_no_secret(all_texts(caught))
+    assert holds_no_secret(caplog.text)
+    await client.aclose()
+
+
+def rsa_pem(bits: int = 2048, *, password: bytes | None = None) -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    hidden = BestAvailableEncryption(password) if password else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, hidden).decode()
+
+
+WRONG_SETTINGS: list[dict[str, Any]] = [
+    {"mode": "demo"},
+    {"mode": []},
+    {"timeout": "x"},
+    {"timeout": 0},
+    {"attempt_timeout": -1},
+    {"max_response_bytes": 0},
+    {"max_connections": "x"},
+    {"hooks": None},
+    {"hooks": ["x"]},
+    {"retry": None},
+    {"rate_limiter": 5},
+    {"transport": 5},
+    {"http_client": 5},
+    {"json_form": "?"},
+    {"base_url": 5},
+    {"base_url": "http://elsewhere.example"},
+    {"typo": 5},
+]
+
+
+def failure_of_making(make: Callable[[], object]) -> BaseException:
+    with pytest.raises((ThreeCommasError, TypeError)) as info:
+        make()
+    caught = info.value
+    # The frames of this file may hold the key itself; only those of the library count.
+    frames = caught.__traceback__
+    while frames and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    caught.__traceback__ = frames
+    return caught
+
+
+@pytest.fixture
+def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("PRIVATE_KEY", "BASE_URL", "MODE"):
+        monkeypatch.delenv(f"THREECOMMAS_{name}", raising=False)
+    monkeypatch.setenv("THREECOMMAS_API_KEY", KEY)
+    monkeypatch.setenv("THREECOMMAS_API_SECRET", SECRET)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("settings", WRONG_SETTINGS, ids=repr)
+@pytest.mark.parametrize("way", ["arguments", "environment", "both"])
+def test_a_client_that_cannot_be_made_shows_no_secret(
+    settings: dict[str, Any], way: str, env: pytest.MonkeyPatch
+) -> None:
+    both: dict[str, Any] = {"secret": SECRET, **settings}
+    makers: dict[str, Callable[[], object]] = {
+        "arguments": lambda: AsyncClient(KEY, **both),
+        "environment": lambda: AsyncClient.from_env(**settings),
+        "both": lambda: AsyncClient.from_env(**both),
+    }
+    caught = failure_of_making(makers[way])
+    assert holds_no_secret(all_texts(caught))
+
+
+def test_credentials_that_cannot_be_used_are_shown_nowhere(env: pytest.MonkeyPatch) -> None:
+    pem = rsa_pem()
+    broken = pem.replace("PRIVATE KEY", "PRIVATE  KEY")
+    ec_pem = (
+        ec.generate_private_key(ec.SECP256R1())
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode()
+    )
+    keys = [broken, rsa_pem(1024), rsa_pem(password=b"x"), ec_pem, pem[40:], "\0" + SECRET, 5, b""]
+    makers: list[Callable[[], object]] = [
+        lambda: AsyncClient(KEY),
+        lambda: AsyncClient(KEY, secret=SECRET, private_key=pem),
+        lambda: AsyncClient(KEY, secret=f"{SECRET} "),
+        lambda: AsyncClient(f"{KEY} ", secret=SECRET),
+        lambda: AsyncClient(cast("Any", [KEY]), secret=SECRET),
+        lambda: AsyncClient(KEY, secret=cast("Any", [SECRET])),
+        *(partial(AsyncClient, KEY, private_key=cast("Any", key)) for key in keys),
+        lambda: RsaSigner(broken),
+        lambda: HmacSigner(f"{SECRET} "),
+    ]
+    shown = [all_texts(failure_of_making(make)) for make in makers]
+    env.setenv("THREECOMMAS_PRIVATE_KEY", pem)
+    shown.append(all_texts(failure_of_making(AsyncClient.from_env)))
+    env.delenv("THREECOMMAS_API_KEY")
+    shown.append(all_texts(failure_of_making(AsyncClient.from_env)))
+    for text in shown:
+        assert holds_no_secret(text)
+        for key in (pem, broken, *keys):
+            if isinstance(key, str):
+                assert not any(line in text for line in key.splitlines()[1:-1])
+                assert key not in text
+
+
+def test_a_client_that_could_not_be_made_can_be_shown() -> None:
+    client = AsyncClient.__new__(AsyncClient)
+    with pytest.raises(ThreeCommasError):
+        AsyncClient.__init__(client, KEY, secret=SECRET, mode="demo")
+    assert repr(client) == "<AsyncClient not made>"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("socks5://user:hidden@127.0.0.1:1", "pip install 'httpx\\[socks\\]', or unset"),
+        ("odd://user:hidden@127.0.0.1:1", "correct the variable, or unset it"),
+        ("http://user:hidden@[::1", "correct the variable, or unset it"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
+    proxy: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("all_proxy", proxy)
+    caught = failure_of_making(lambda: AsyncClient(KEY, secret=SECRET))
+    assert isinstance(caught, ConfigurationError)
+    assert re.search(says, str(caught))
+    text = all_texts(caught)
+    assert "hidden" not in text
+    assert holds_no_secret(text)
 
 
 async def test_a_cancelled_call_leaves_nothing_behind() -> None:

@@ -13,7 +13,15 @@ from ..call import Trace
 from ..closing import close_one, error_of, interrupted
 from ..confirming import wait_closed
 from ..endpoint import Endpoint, Priority
-from ..options import CallOptions, check_callback, check_id, check_ids, check_options, check_seconds
+from ..options import (
+    CallOptions,
+    check_callback,
+    check_filter,
+    check_id,
+    check_ids,
+    check_options,
+    check_seconds,
+)
 from ..outcomes import CloseOutcome, CloseReport
 from ..registry import CloseRegistry
 
@@ -239,6 +247,10 @@ def split_filters(
     """Part the filters, which go into the query, from the options of the call."""
     given = cast("Mapping[str, QueryValue]", filters)
     names = kind.__annotations__.keys() - CallOptions.__annotations__.keys()
-    query = {name.rstrip("_"): given[name] for name in sorted(names & given.keys())}
+    query = {
+        name.rstrip("_"): check_filter(name, given[name])
+        for name in sorted(names & given.keys())
+        if given[name] is not None
+    }
     options = {name: value for name, value in given.items() if name not in names}
     return query, cast("CallOptions", options)

@@ -6,10 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
-from ..errors import InvalidRequestError
 from ..lifecycle import deal_is_closable, deal_phase
 from ..models.deal import Deal
-from ..options import CallOptions, check_id, check_options
+from ..options import CallOptions, check_count, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
 from .closable import ClosableResource, ResourceTarget, split_filters
@@ -200,10 +199,8 @@ class Deals(ClosableResource[Deal]):
 
         Source: GET /ver1/deals.
         """
-        check_id(offset + 1, "offset")
-        if not check_id(limit, "limit") <= LARGEST_PAGE:
-            msg = f"limit is at most {LARGEST_PAGE}, not {limit}; nothing was sent"
-            raise InvalidRequestError(msg)
+        check_count(offset, "offset")
+        check_count(limit, "limit", least=1, most=LARGEST_PAGE)
         query, options = split_filters(filters, DealFilters)
         return await self._page(offset, limit, query, options)
 
@@ -233,7 +230,6 @@ class Deals(ClosableResource[Deal]):
         ordered = {"order": "created_at", "order_direction": "ASC", **filters}
         return every_page(
             lambda number: self._page((number - 1) * PAGE_SIZE, PAGE_SIZE, ordered, options, priority, trace),
-            PAGE_SIZE,
             lambda deal: deal.id,
         )
 

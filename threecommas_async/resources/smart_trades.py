@@ -8,7 +8,7 @@ from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
 from ..lifecycle import smart_trade_is_closable, smart_trade_phase
 from ..models.smart_trade import SmartTrade
-from ..options import CallOptions, check_id, check_options
+from ..options import CallOptions, check_count, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
 from .cancelling import CANCEL, cancelling
@@ -209,10 +209,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         Source: GET /v2/smart_trades.
         """
-        check_id(page, "page")
-        if not check_id(per_page, "per_page") <= PAGE_SIZE:
-            msg = f"per_page is at most {PAGE_SIZE}, not {per_page}; nothing was sent"
-            raise InvalidRequestError(msg)
+        check_count(page, "page", least=1)
+        check_count(per_page, "per_page", least=1, most=PAGE_SIZE)
         query, options = split_filters(filters, SmartTradeFilters)
         return await self._page(page, per_page, query, options)
 
@@ -242,7 +240,6 @@ class SmartTrades(ClosableResource[SmartTrade]):
         ordered = {"order_by": "created_at", "order_direction": "ASC", **filters}
         return every_page(
             lambda number: self._page(number, PAGE_SIZE, ordered, options, priority, trace),
-            PAGE_SIZE,
             lambda trade: trade.id,
         )
 
