@@ -16,7 +16,7 @@ import httpx
 
 from .call import Call, QueryValue, Response, Trace, prepare
 from .converter import StructureError, decode_in_steps
-from .endpoint import Endpoint, Safety
+from .endpoint import Endpoint, Priority, Safety
 from .errors import (
     APIStatusError,
     OutcomeUnknownError,
@@ -164,7 +164,9 @@ class Pipeline:
             )
             sent = False
             try:
-                await self._gate.enter(endpoint.priority)
+                await self._gate.enter(
+                    endpoint.priority, closing=endpoint.priority is Priority.CLOSE
+                )
                 try:
                     if self._limiter.blocked_for():
                         continue  # a 429 came in while this one stood at the gate

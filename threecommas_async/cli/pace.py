@@ -65,12 +65,12 @@ class WatchedLimiter(SlidingWindowLimiter):
         self.closes += priority is Priority.CLOSE
         return permit
 
-    async def release(self, permit: Permit, *, sent: bool) -> None:
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """End an attempt."""
         self.in_flight -= 1
         if sent:
             self._sent.append(time.time())
-        await super().release(permit, sent=sent)
+        await super().release(permit, sent=sent, late=late)
 
     def seconds_until_sent(self, requests: int) -> float:
         """Estimate the seconds until the last of that many more requests can leave."""
