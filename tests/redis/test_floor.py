@@ -225,7 +225,7 @@ def test_it_goes_on_after_an_event_loop_was_closed_in_mid_run(on_lost: str) -> N
         await limiter.aclose()
 
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # it would tell of the tasks that never end
+    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
     gone = [loop.create_task(call()) for _ in range(4)]
     loop.run_until_complete(asyncio.sleep(0.05))
     loop.close()

@@ -468,7 +468,7 @@ async def test_a_call_of_redis_does_not_grow_with_those_who_wait() -> None:
                 asyncio.create_task(limiter.acquire(CLOSE, deadline=1e6)) for _ in range(waiting)
             ]
             await asyncio.sleep(0.05)
-            call = limiter._call()  # noqa: SLF001 - what happens by itself
+            call = limiter._call()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
             made = effort(lambda: call.send(None))
             call.close()
             for task in crowd:

@@ -456,7 +456,7 @@ def test_what_was_under_way_on_an_event_loop_closed_in_mid_run_holds_its_slots_a
                 await limiter.acquire(CLOSE)
 
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # it would tell of the tasks that never end
+    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
     gone = [loop.create_task(call()) for _ in range(6)]
     loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()

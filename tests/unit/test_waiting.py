@@ -113,7 +113,7 @@ def test_a_gate_has_all_its_places_after_an_event_loop_was_closed_in_mid_run(fou
         assert passed[4:] == ["again 2"]
 
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # it would tell of the tasks that never end
+    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
     crowd = [loop.create_task(through(f"gone {i}")) for i in range(4)]
     loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()

@@ -93,7 +93,7 @@ class Books:
         self._connection = _connect(redis) if isinstance(redis, str) else redis
         self._key = key
         self._budgets = [general]
-        self._accounts = [SlidingWindow(general.limit, general.window)]
+        self._accounts: list[SlidingWindow] = [SlidingWindow(general.limit, general.window)]
         self._reserve = reserve
         self._lease = lease
         self._me = ""
