@@ -151,7 +151,7 @@ class AsyncClient:
             base_url=url,
             auth=self._auth,
             limiter=limiter,
-            gate=Gate(max_connections),
+            gate=Gate(max_connections, _reserved(max_connections)),
             retry=retry,
             timeout=timeouts,
             attempt_timeout=attempt_timeout,
@@ -244,6 +244,11 @@ class AsyncClient:
     def __repr__(self) -> str:
         # A crash reporter asks one that could not be made, too.
         return f"<{type(self).__name__} {vars(self).get('base_url', 'not made')}>"
+
+
+def _reserved(max_connections: int) -> int:
+    """Return how many connections are kept for closes: a tenth, but never the only one."""
+    return max(1, max_connections // 10) if max_connections > 1 else 0
 
 
 def _signer(

@@ -6,9 +6,12 @@ The server counted the request somewhere in between, so whatever the latency, by
 is used again the server has forgotten it. (A token bucket lets through up to twice its limit in a
 window: a full burst and the refill.)
 
-The arithmetic is `SlidingWindow`: pure, with the time passed in. `SlidingWindowLimiter` puts tasks
-in line for it: closes first, then the rest, each in order of arrival, with some slots that only
-closes may take.
+Where no answer came, the server may count the request later than the attempt was given up: then the
+slot is held longer by what it could still take.
+
+The arithmetic is `SlidingWindow` (window.py): pure, with the time passed in. `SlidingWindowLimiter`
+puts tasks in line for it: closes first, then the rest, each in order of arrival, with some slots
+that only closes may take.
 
 https://developers.3commas.io/general-information/limits
 """
@@ -17,12 +20,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .endpoint import Priority
 from .errors import ConfigurationError, RequestNotSentError
+from .ownership import Owner
 from .waiting import Line, Place
+from .window import SlidingWindow
 
 if TYPE_CHECKING:
     from .endpoint import Bucket
@@ -30,66 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["NoLimit", "Permit", "RateLimiter", "SlidingWindow", "SlidingWindowLimiter"]
 
 
-class SlidingWindow:
-    """How many requests may go now, and when the next may. Pure: no clock, no waiting.
-
-    Each request is first *taken* (on its way), then *held* (answered, still remembered by the
-    server), then free. All times are seconds on one clock of the caller's, which need not be
-    steady: slots come free in the order they were held, so a step back only makes it wait longer.
-    """
-
-    __slots__ = ("_expiries", "_taken", "limit", "window")
-
-    def __init__(self, limit: int, window: float) -> None:
-        self.limit = limit
-        self.window = window
-        self._taken = 0
-        self._expiries: deque[float] = deque()
-
-    def free(self, now: float) -> int:
-        """Return how many slots are free."""
-        expiries = self._expiries
-        while expiries and expiries[0] <= now:
-            expiries.popleft()
-        return self.limit - self._taken - len(expiries)
-
-    def take(self) -> None:
-        """Take a free slot, before a request is sent."""
-        self._taken += 1
-
-    def give_back(self) -> None:
-        """Free a taken slot at once: its request provably never left."""
-        self._taken -= 1
-
-    def hold(self, now: float) -> None:
-        """Hold a taken slot for one window from now: its answer arrived, or its attempt ended."""
-        self._taken -= 1
-        last = self._expiries[-1] if self._expiries else -math.inf
-        self._expiries.append(max(now + self.window, last))
-
-    def next_expiry(self, now: float) -> float:
-        """Return when the next held slot comes free; infinity while none is held."""
-        self.free(now)
-        return self._expiries[0] if self._expiries else math.inf
-
-    def available_at(self, nth: int, now: float) -> float:
-        """Return the earliest time at which the nth slot from now (0 is the next) can be free.
-
-        Slots still taken come free one window from now at the earliest, and every slot again one
-        window after each use.
-        """
-        free = self.free(now)
-        rounds, place = divmod(nth, self.limit)
-        if place < free:
-            at = now
-        elif place - free < len(self._expiries):
-            at = self._expiries[place - free]
-        else:
-            at = now + self.window
-        return at + rounds * self.window
-
-
-_Windows = tuple[SlidingWindow, ...]
+_Windows: TypeAlias = tuple[SlidingWindow, ...]
 
 
 class Permit:
@@ -101,7 +46,21 @@ class Permit:
         self.windows = windows
 
     def usable(self) -> bool:
+        """Return whether a request may still be sent on it. Asked right before it is.
+
+        A limiter whose permits expire overrides this. One that is not usable is released as not
+        sent, and another acquired. Permits of this process's own limiters do not expire: however
+        long one of them is kept, its slot is not given to anybody else meanwhile.
+        """
         return True
+
+    def end(self, now: float, *, sent: bool, late: float) -> None:
+        """Free its slots at once, or hold them, see `RateLimiter.release`."""
+        for window in self.windows:
+            if sent:
+                window.hold(now, late)
+            else:
+                window.give_back()
 
 
 class RateLimiter(Protocol):
@@ -125,11 +84,19 @@ class RateLimiter(Protocol):
 
         Raises:
             RequestNotSentError: no slot before the deadline; raised at once where that is certain.
+                `available_in` says when one is to be expected.
         """
         ...
 
     async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
-        """End an attempt: free the slot at once if nothing was sent, else one window from now."""
+        """End an attempt: free the slot at once if nothing was sent, else one window from now.
+
+        Args:
+            permit: what `acquire` gave.
+            sent: whether the request may have left.
+            late: seconds beyond now in which the server may still come to count the request,
+                because no answer came. The window begins after them.
+        """
         ...
 
     async def block(self, seconds: float) -> None:
@@ -145,15 +112,21 @@ class _Cooldown:
     """The block after a 429 or 418, on the event loop's clock."""
 
     def __init__(self) -> None:
+        self._owner = Owner("the rate limiter")
         self._blocked_until = -math.inf
+
+    async def block(self, seconds: float) -> None:
+        """Let nothing leave for this long, see `RateLimiter.block`."""
+        self._blocked_until = max(self._blocked_until, self._enter() + seconds)
 
     def blocked_for(self) -> float:
         """Return for how many seconds from now nothing may leave; 0.0 normally."""
         return max(0.0, self._blocked_until - asyncio.get_running_loop().time())
 
-    def _block(self, seconds: float) -> None:
-        until = asyncio.get_running_loop().time() + seconds
-        self._blocked_until = max(self._blocked_until, until)
+    def _enter(self) -> float:
+        """Return the time."""
+        self._owner.enter()
+        return self._owner.time()
 
 
 class NoLimit(_Cooldown):
@@ -169,25 +142,22 @@ class NoLimit(_Cooldown):
         deadline: float | None = None,
     ) -> Permit:
         """Wait until no block is in force."""
-        loop = asyncio.get_running_loop()
+        now = self._enter()
         while blocked := self.blocked_for():
-            now = loop.time()
-            _refuse_if_late(now + blocked, deadline, now, blocked=blocked)
+            if deadline is not None and deadline < now + blocked:
+                raise _refusal(blocked, blocked=blocked)
             await asyncio.sleep(blocked)
+            now = self._owner.time()
         return Permit()
 
     async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """Nothing was taken."""
 
-    async def block(self, seconds: float) -> None:
-        """Let nothing leave for this long."""
-        self._block(seconds)
-
 
 class SlidingWindowLimiter(_Cooldown):
     """The limiter of one process: strict in every rolling window, fair, closes first.
 
-    One limiter serves one event loop at a time.
+    One limiter serves one event loop at a time, in one process.
 
     Args:
         limit: requests per window. 100 is the documented default; plans allow 5, 50 or 120.
@@ -220,8 +190,8 @@ class SlidingWindowLimiter(_Cooldown):
             raise ConfigurationError(msg)
         self._general = SlidingWindow(limit, self.window)
         self._buckets: dict[Bucket, SlidingWindow] = {}
-        self._line: Line[_Windows, Permit] = Line()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        # The kind of a place is the endpoint's own limit: one held up by it is in nobody's way.
+        self._line: Line[Bucket | None, Permit] = Line()
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -233,51 +203,51 @@ class SlidingWindowLimiter(_Cooldown):
     async def acquire(
         self, priority: Priority, *, bucket: Bucket | None = None, deadline: float | None = None
     ) -> Permit:
-        """Wait for a slot, see `RateLimiter.acquire`."""
-        loop = self._running_loop()
+        """Wait for a slot, see `RateLimiter.acquire`.
+
+        Raises:
+            RequestNotSentError: no slot before the deadline.
+            ConfigurationError: another process or event loop uses it.
+        """
+        now = self._enter()
         windows = self._windows(bucket)
-        if not self._line and self._may_go(priority, windows, loop.time()):
+        if not self._line and self._may_go(priority, windows, now):
             return _take(windows)
-        if deadline is not None:
-            now = loop.time()
-            at = self._available_at(priority, windows, now)
-            _refuse_if_late(at, deadline, now, blocked=self.blocked_for())
-        place = self._line.join(priority, windows)
+        if deadline is not None and deadline < self._not_before(priority, windows, now):
+            raise self._refusal(priority, windows, now)
+        place = self._line.join(priority, bucket)
         self._serve()
+        timer = None
+        if deadline is not None:
+            timer = asyncio.get_running_loop().call_at(deadline, self._refuse, place)
         try:
-            if deadline is None:
-                return await place.future
-            async with asyncio.timeout_at(deadline):
-                return await place.future
-        except TimeoutError:
-            self._abandon(place)
-            now = loop.time()
-            at = self._available_at(priority, windows, now)
-            raise _refusal(at - now, blocked=self.blocked_for()) from None
+            return await place.future
         except asyncio.CancelledError:
             self._abandon(place)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """End an attempt, see `RateLimiter.release`."""
-        now = self._running_loop().time()
-        for window in permit.windows:
-            if sent:
-                window.hold(now)
-            else:
-                window.give_back()
+        try:
+            now = self._enter()
+        except RuntimeError:
+            return  # the event loop was closed in mid-run; what was taken on it is held anew
+        permit.end(now, sent=sent, late=late)
         self._serve()
 
-    async def block(self, seconds: float) -> None:
-        """Let nothing leave for this long, see `RateLimiter.block`."""
-        self._block(seconds)
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # A limiter kept over several asyncio.run() calls: the old loop's timer is gone with it.
-            self._loop, self._timer, self._line = loop, None, Line()
-        return loop
+    def _enter(self) -> float:
+        """Return the time. On another event loop begin anew, but for what the server remembers."""
+        if self._owner.enter():
+            # Timers and waiters of the loop before are gone with it, and nobody is left to release
+            # what was taken there.
+            now = self._owner.time()
+            self._timer, self._line = None, Line()
+            self._general = self._general.settled(now)
+            self._buckets = {own: window.settled(now) for own, window in self._buckets.items()}
+        return self._owner.time()
 
     def _windows(self, bucket: Bucket | None) -> _Windows:
         if bucket is None:
@@ -293,49 +263,58 @@ class SlidingWindowLimiter(_Cooldown):
 
     def _kept_from(self, priority: Priority) -> int:
         """Return how many free slots this priority has to leave alone."""
-        return 0 if priority <= Priority.CLOSE else self.reserve
+        return self.reserve if priority is Priority.NORMAL else 0
+
+    def _not_before(self, priority: Priority, windows: _Windows, now: float) -> float:
+        """Return before when a newcomer certainly gets no slot.
+
+        Those ahead may leave at any moment, and so may slots that are taken come back.
+        """
+        return max(
+            self._blocked_until,
+            self._general.not_before(self._kept_from(priority), now),
+            *(window.not_before(0, now) for window in windows[1:]),
+        )
 
     def _available_at(self, priority: Priority, windows: _Windows, now: float) -> float:
-        """Return the earliest time at which a newcomer can get a slot, as things stand.
+        """Return when a newcomer is to expect a slot, as things stand.
 
         Those in line who also wait for their endpoint's own limit may be overtaken, so they do not
         count as ahead.
         """
-        ahead = sum(
-            1
-            for p in Priority
-            if p <= priority
-            for place in self._line.places(p)
-            if len(place.wants) == 1
-        )
+        ahead = sum(self._line.of_kind(p, None) for p in Priority if p <= priority)
         return max(
             self._blocked_until,
             self._general.available_at(ahead + self._kept_from(priority), now),
-            *(window.available_at(0, now) for window in windows),
+            *(window.available_at(0, now) for window in windows[1:]),
         )
+
+    def _refusal(self, priority: Priority, windows: _Windows, now: float) -> RequestNotSentError:
+        available_at = self._available_at(priority, windows, now)
+        return _refusal(available_at - now, blocked=self.blocked_for())
 
     def _serve(self) -> None:
         """Give out what is free, closes first, and set the timer for those who still wait."""
         if not self._line:
             return
-        now = self._running_loop().time()
+        now = self._owner.time()
         if now >= self._blocked_until:
             self._give_out(now)
         self._arm(now)
 
     def _give_out(self, now: float) -> None:
         for priority in Priority:
-            served: list[tuple[Place[_Windows, Permit], Permit]] = []
-            for place in self._line.places(priority):
-                if self._general.free(now) <= self._kept_from(priority):
-                    break
-                # One held up by its endpoint's own limit does not hold up those behind it.
-                if not place.future.done() and self._may_go(priority, place.wants, now):
-                    served.append((place, _take(place.wants)))
-            for place, permit in served:
-                self._line.serve(place, permit)
+            while place := self._next(priority, now):
+                self._line.serve(place, _take(self._windows(place.kind)))
             if self._line.waiting(priority):
                 break  # what these wait for goes to nobody behind them
+
+    def _next(self, priority: Priority, now: float) -> _Place | None:
+        """Return who is served next with this priority, None while nobody can be."""
+        for place in self._line.firsts(priority):
+            if self._may_go(priority, self._windows(place.kind), now):
+                return place
+        return None
 
     def _arm(self, now: float) -> None:
         """Set the timer for the next time at which something changes by itself."""
@@ -350,7 +329,7 @@ class SlidingWindowLimiter(_Cooldown):
             self._timer = None
         # With nothing held, every slot is on its way, and its release will serve.
         if self._line and math.isfinite(at):
-            self._timer = self._running_loop().call_at(at, self._wake)
+            self._timer = asyncio.get_running_loop().call_at(at, self._wake)
 
     def _all_windows(self) -> _Windows:
         return (self._general, *self._buckets.values())
@@ -359,25 +338,31 @@ class SlidingWindowLimiter(_Cooldown):
         self._timer = None
         self._serve()
 
-    def _abandon(self, place: Place[_Windows, Permit]) -> None:
+    def _refuse(self, place: _Place) -> None:
+        """Tell one in line that its deadline has come."""
+        if not place.future.done():
+            self._line.leave(place)
+            now = self._owner.time()
+            refusal = self._refusal(place.priority, self._windows(place.kind), now)
+            place.future.set_exception(refusal)
+            self._serve()
+
+    def _abandon(self, place: _Place) -> None:
         """Leave the line; a slot that was granted in the same moment goes to the next."""
         self._line.leave(place)
         future = place.future
-        if future.done() and not future.cancelled():
-            for window in future.result().windows:
-                window.give_back()
+        if future.done() and not future.cancelled() and future.exception() is None:
+            future.result().end(self._owner.time(), sent=False, late=0.0)
         self._serve()
+
+
+_Place: TypeAlias = Place["Bucket | None", Permit]
 
 
 def _take(windows: _Windows) -> Permit:
     for window in windows:
         window.take()
     return Permit(windows)
-
-
-def _refuse_if_late(at: float, deadline: float | None, now: float, *, blocked: float) -> None:
-    if deadline is not None and at > deadline:
-        raise _refusal(at - now, blocked=blocked)
 
 
 def _refusal(available_in: float, *, blocked: float) -> RequestNotSentError:
@@ -387,7 +372,7 @@ def _refusal(available_in: float, *, blocked: float) -> RequestNotSentError:
         if blocked
         else "the rate limit has no slot before the deadline"
     )
-    msg = f"not sent: {why}; the next slot comes free in {available_in:.1f} s at the earliest"
+    msg = f"not sent: {why}; the next slot comes free in {available_in:.1f} s as things stand"
     return RequestNotSentError(msg, available_in=available_in)
 
 

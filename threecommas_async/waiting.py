@@ -4,95 +4,148 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from itertools import islice
+from typing import Generic, TypeVar
 
 from .endpoint import Priority
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .ownership import Owner
 
 __all__ = ["Gate", "Line", "Place", "Turnstile"]
 
+K = TypeVar("K")
 T = TypeVar("T")
-W = TypeVar("W")
 
 
-class Place(Generic[W, T]):
+class Place(Generic[K, T]):
     """One task's place in a line; its future is resolved with what it waited for."""
 
-    __slots__ = ("future", "priority", "wants")
+    __slots__ = ("arrival", "future", "kind", "priority")
 
-    def __init__(self, future: asyncio.Future[T], priority: Priority, wants: W) -> None:
+    def __init__(
+        self, future: asyncio.Future[T], priority: Priority, kind: K, arrival: int
+    ) -> None:
         self.future = future
         self.priority = priority
-        self.wants = wants
+        self.kind = kind
+        self.arrival = arrival
 
 
-class Line(Generic[W, T]):
-    """Places in order of priority, then of arrival.
+class Line(Generic[K, T]):
+    """Places in order of priority, then of arrival; those of one kind are served in that order.
 
-    `W` is what a place says it wants, `T` what it is given.
+    `K` is the kind of a place: what decides, beside its priority, whether it may be served. `T` is
+    what it is given. There are few kinds, and thousands may wait, any of whom may leave: nothing
+    that is done for one of them looks at all the others.
     """
 
-    __slots__ = ("_places",)
+    __slots__ = ("_arrivals", "_lanes", "_length")
 
     def __init__(self) -> None:
-        # Thousands may wait, and any of them may leave: an OrderedDict finds its first and loses
-        # one from the middle in constant time (a plain dict scans over those already gone).
-        self._places: dict[Priority, OrderedDict[Place[W, T], None]] = {
-            priority: OrderedDict() for priority in Priority
+        # An OrderedDict finds its first and loses one from the middle in constant time (a plain
+        # dict scans over those already gone).
+        self._lanes: dict[Priority, dict[K, OrderedDict[Place[K, T], None]]] = {
+            priority: {} for priority in Priority
         }
+        self._arrivals = 0
+        self._length = 0
 
-    def join(self, priority: Priority, wants: W) -> Place[W, T]:
+    def join(self, priority: Priority, kind: K) -> Place[K, T]:
         """Take a place at the end of the line of this priority."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        place: Place[W, T] = Place(future, priority, wants)
-        self._places[priority][place] = None
+        self._arrivals += 1
+        place = Place(future, priority, kind, self._arrivals)
+        self._lanes[priority].setdefault(kind, OrderedDict())[place] = None
+        self._length += 1
         return place
 
-    def leave(self, place: Place[W, T]) -> None:
+    def leave(self, place: Place[K, T]) -> None:
         """Leave the line, served or not."""
-        self._places[place.priority].pop(place, None)
+        lane = self._lanes[place.priority].get(place.kind)
+        if lane and place in lane:
+            del lane[place]
+            self._length -= 1
 
-    def serve(self, place: Place[W, T], what: T) -> None:
+    def serve(self, place: Place[K, T], what: T) -> None:
         """Give a place what it waits for."""
         self.leave(place)
         place.future.set_result(what)
 
-    def places(self, priority: Priority) -> Iterable[Place[W, T]]:
-        """Return the places of a priority in order. The line must not change under the loop."""
-        return self._places[priority]
+    def firsts(self, priority: Priority) -> list[Place[K, T]]:
+        """Return who is served next of each kind, by arrival."""
+        firsts: list[Place[K, T]] = []
+        for lane in self._lanes[priority].values():
+            while lane:
+                place = next(iter(lane))
+                if not place.future.done():
+                    firsts.append(place)
+                    break
+                self.leave(place)  # cancelled, but its task has yet to notice
+        return sorted(firsts, key=_by_arrival)
+
+    def front(self, most: int) -> list[Place[K, T]]:
+        """Return so many of each priority and kind, in order."""
+        return [
+            place
+            for lanes in self._lanes.values()
+            for place in sorted(
+                (place for lane in lanes.values() for place in islice(lane, most)), key=_by_arrival
+            )
+            if not place.future.done()
+        ]
 
     def waiting(self, priority: Priority) -> int:
         """Return how many wait with this priority."""
-        return len(self._places[priority])
+        return sum(map(len, self._lanes[priority].values()))
 
-    def first(self) -> Place[W, T] | None:
-        """Return the place that is served next, None when nobody waits."""
-        for places in self._places.values():
-            for place in places:
-                if not place.future.done():
-                    return place
-        return None
+    def of_kind(self, priority: Priority, kind: K) -> int:
+        """Return how many of a kind wait with this priority."""
+        return len(self._lanes[priority].get(kind, ()))
 
-    def __bool__(self) -> bool:
-        """Tell whether anyone waits."""
-        return any(self._places.values())
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return self._length
+
+
+def _by_arrival(place: Place[K, T]) -> int:
+    return place.arrival
 
 
 class Gate:
-    """Lets a fixed number of calls through at a time; closes first, then first come."""
+    """Lets a fixed number of calls through at a time; closes first, then first come.
 
-    def __init__(self, size: int) -> None:
-        self._free = size
-        self._line: Line[None, None] = Line()
+    Args:
+        size: how many may be through at a time.
+        reserve: how many of these places only closes may take, so that reads that hang do not
+            hold closes up.
+    """
 
-    async def enter(self, priority: Priority, *, closing: bool = True) -> None:
-        """Wait until a place is free. Follow with `leave`, whatever happens."""
-        if self._free:
+    def __init__(self, size: int, reserve: int = 0) -> None:
+        self._size = size
+        self._reserve = reserve
+        self._owner = Owner("the client")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._free = self._size
+        self._line: Line[bool, None] = Line()  # its kinds: closes, and what is none
+
+    async def enter(self, priority: Priority, *, closing: bool) -> None:
+        """Wait until a place is free. Follow with `leave`, whatever happens.
+
+        Args:
+            priority: who goes first.
+            closing: whether it closes something, and may take a place of the reserve. A read does
+                not, even one that has a close's priority because a close depends on it.
+
+        Raises:
+            ConfigurationError: another process or event loop uses it.
+        """
+        if self._owner.enter():
+            self._begin()  # on an event loop that was closed in mid-run nobody leaves any more
+        if self._free > self._kept_from(closing):
             self._free -= 1
             return
-        place = self._line.join(priority, None)
+        place = self._line.join(priority, closing)
         try:
             await place.future
         except asyncio.CancelledError:
@@ -102,12 +155,23 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """Give the place to the next in line."""
-        place = self._line.first()
-        if place is None:
-            self._free += 1
-        else:
-            self._line.serve(place, None)
+        """Give the place to the next in line who may take it."""
+        # What is left over of an event loop closed in mid-run may leave a place it no longer has.
+        self._free = min(self._free + 1, self._size)
+        if self._line and not self._owner.gone:
+            self._serve()
+
+    def _serve(self) -> None:
+        for priority in Priority:
+            for place in self._line.firsts(priority):
+                if self._free > self._kept_from(place.kind):
+                    self._free -= 1
+                    self._line.serve(place, None)
+                    return
+
+    def _kept_from(self, closing: bool) -> int:  # noqa: FBT001 - the kind of a place
+        """Return how many free places this kind of call has to leave alone."""
+        return 0 if closing else self._reserve
 
 
 class Turnstile:

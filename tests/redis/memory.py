@@ -65,7 +65,9 @@ class Memory:
                     permits[number - 1].pop(name, None)
         permits[:] = [self._set(key, now - q["grace"]) for key in keys[2:]]
         rests = [sorted(at - now for at in held.values() if at > now) for held in permits]
-        free = [b["limit"] - len(rest) for b, rest in zip(budgets, rests, strict=True)]
+        free = [
+            min(b["limit"] - len(rest), b["room"]) for b, rest in zip(budgets, rests, strict=True)
+        ]
         mine = sum(at > now and name.startswith(q["me"]) for name, at in permits[0].items())
         fresh = any(at <= now for at in permits[0].values())
         others = [sum(w.startswith(f"{p}:") for w in waiting if w[2:] != q["me"]) for p in (0, 1)]
@@ -76,7 +78,7 @@ class Memory:
             else free[0] - kept[p]
             for p in (0, 1)
         ]
-        left, granted, yields, new = [0, 0], list[int](), False, 0
+        left, granted, yields = [0, 0], list[int](), False
         for number, (p, own, name) in enumerate(q["wants"], 1):
             has = permits[0].get(name, 0) > now
             room = free[0] > kept[p] and free[own - 1] > 0
@@ -87,8 +89,8 @@ class Memory:
                 if not has:
                     for n in {1, own}:
                         free[n - 1] -= 1
+                        rests[n - 1].append(q["lease"] + budgets[n - 1]["window"])
                     turn = [turn[0] - 1, turn[1] - 1]
-                    new += 1
             elif own == 1 or free[own - 1] > 0:
                 yields = yields or room
                 left[p] += 1
@@ -103,20 +105,13 @@ class Memory:
             wait = block
         elif yields:
             wait = min(wait, q["grace"])
-        window = budgets[0]["window"]
-        held = [min(rest, window) for rest in rests[0]] + [window] * new
-        firsts = [
-            min([*rest, budget["window"]]) if slots < 1 else 0
-            for rest, budget, slots in zip(rests, budgets, free, strict=True)
-        ]
         return json.dumps(
             {
                 "born": born,
                 "block": block,
                 "wait": wait,
                 "granted": granted,
-                "held": held,
-                "firsts": firsts,
+                "rests": rests,
             }
         )
 

@@ -74,7 +74,7 @@ async def test_all_who_wait_are_told_when_redis_is_lost() -> None:
         await asyncio.sleep(5.5)
         wire.cut = True
         await asyncio.wait(asks)
-        assert now() == 6.0
+        assert now() <= 6.0
         assert all(isinstance(ask.exception(), RequestNotSentError) for ask in asks)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
@@ -21,7 +22,9 @@ WORKER = str(Path(__file__).with_name("worker.py"))
 
 async def start(deed: str, settings: dict[str, Any], **arguments: object) -> Process:
     texts = json.dumps(settings), json.dumps(arguments)
-    return await asyncio.create_subprocess_exec(sys.executable, WORKER, deed, *texts, stdout=PIPE)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, WORKER, deed, *texts, stdin=PIPE, stdout=PIPE
+    )
 
 
 async def result(process: Process) -> Any:
@@ -80,6 +83,33 @@ async def test_the_slots_of_a_killed_process_come_free_on_the_safe_side(url: str
         assert time.monotonic() - killed < 20 * (lease + window)
         await limiter.release(permit, sent=False)
     await process.communicate()
+
+
+async def test_a_process_that_was_stopped_sends_nothing_on_the_permits_it_had(
+    url: str, key: str
+) -> None:
+    lease, window, slots = 0.4, 0.2, 40
+    settings: dict[str, Any] = {
+        "redis": url,
+        "limit": slots,
+        "window": window,
+        "lease": lease,
+        "key": key,
+    }
+    process = await start("use_later", settings, slots=slots)
+    assert process.stdout
+    assert process.stdin
+    assert await process.stdout.readline() == b"held\n"
+    process.send_signal(signal.SIGSTOP)
+    async with RedisLimiter(**settings) as limiter:
+        # They have expired, so all slots are somebody else's now.
+        permits = [await limiter.acquire(CLOSE) for _ in range(slots)]
+        process.send_signal(signal.SIGCONT)
+        process.stdin.write(b"\n")
+        await process.stdin.drain()
+        for permit in permits:
+            await limiter.release(permit, sent=False)
+        assert await result(process) == 0
 
 
 async def test_a_block_of_one_process_holds_another(url: str, key: str) -> None:

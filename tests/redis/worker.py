@@ -30,13 +30,21 @@ async def hold(limiter: RedisLimiter, slots: int) -> object:
     return None
 
 
+async def use_later(limiter: RedisLimiter, slots: int) -> object:
+    """Take slots, and tell when asked on which of them a request may still be sent."""
+    permits = [await limiter.acquire(Priority.CLOSE) for _ in range(slots)]
+    print("held", flush=True)  # noqa: T201
+    await asyncio.to_thread(sys.stdin.readline)
+    return sum(permit.usable() for permit in permits)
+
+
 async def block(limiter: RedisLimiter, seconds: float) -> object:
     """Let nothing leave, anywhere."""
     await limiter.block(seconds)
     return None
 
 
-DEEDS: dict[str, Any] = {"close": close, "hold": hold, "block": block}
+DEEDS: dict[str, Any] = {"close": close, "hold": hold, "use_later": use_later, "block": block}
 
 
 async def main() -> None:

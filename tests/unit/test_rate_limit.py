@@ -1,10 +1,13 @@
 """Pacing, on a virtual clock."""
 
 import asyncio
+import gc
 import math
+from contextlib import suppress
 
 import pytest
 
+from tests.effort import effort
 from threecommas_async import ConfigurationError, RequestNotSentError, SlidingWindowLimiter
 from threecommas_async.endpoint import Bucket, Priority
 from threecommas_async.rate_limit import NoLimit, Permit, SlidingWindow
@@ -78,6 +81,30 @@ def test_the_time_of_the_nth_slot_is_the_earliest_possible(nth: int, at: float) 
     assert window.available_at(nth, 10.0) == at
 
 
+def test_each_slot_comes_free_in_its_own_time_however_late_it_may_be_counted() -> None:
+    window = SlidingWindow(limit=4, window=60.0)
+    for late in (30.0, 0.0, 10.0):
+        window.take()
+        window.hold(0.0, late)
+    window.take()
+    assert window.next_expiry(0.0) == 60.0
+    # The one under way may be answered now, and is then free before those that are held longer.
+    assert [window.available_at(nth, 0.0) for nth in range(5)] == [60.0, 60.0, 70.0, 90.0, 120.0]
+    assert [window.free(at) for at in (59.9, 60.0, 69.9, 70.0, 89.9, 90.0)] == [0, 1, 1, 2, 2, 3]
+
+
+def test_what_is_certain_is_only_when_held_slots_come_free() -> None:
+    window = SlidingWindow(limit=3, window=60.0)
+    for answered_at in (0.0, 5.0):
+        window.take()
+        window.hold(answered_at)
+    window.take()
+    assert window.free(10.0) == 0
+    assert window.not_before(0, 10.0) == 10.0  # what is under way may come back at any moment
+    assert window.not_before(1, 10.0) == 60.0
+    assert window.not_before(2, 10.0) == 65.0
+
+
 def test_nothing_held_means_no_expiry() -> None:
     assert SlidingWindow(5, 60.0).next_expiry(0.0) == math.inf
 
@@ -98,6 +125,27 @@ async def test_a_slow_answer_delays_the_slot_it_holds() -> None:
     limiter, log = SlidingWindowLimiter(limit=1, window=10.0), list[tuple[float, str]]()
     await asyncio.gather(send(limiter, log, "a", latency=25.0), send(limiter, log, "b"))
     assert [at for at, _ in log] == [0, 35.0]
+
+
+async def test_a_request_without_an_answer_holds_its_slot_longer_by_what_it_may_still_take() -> (
+    None
+):
+    limiter = SlidingWindowLimiter(limit=2, window=60.0)
+    given_up, answered = await limiter.acquire(CLOSE), await limiter.acquire(READ, bucket=LIST)
+    await limiter.release(given_up, sent=True, late=30.0)
+    await asyncio.sleep(5)
+    await limiter.release(answered, sent=True)
+    times: list[float] = []
+    for _ in range(2):
+        await limiter.acquire(CLOSE)
+        times.append(now())
+    assert times == [65.0, 90.0]
+
+
+async def test_a_permit_of_this_process_may_be_used_however_old() -> None:
+    permit = await SlidingWindowLimiter(limit=1).acquire(CLOSE)
+    await asyncio.sleep(1e6)
+    assert permit.usable()
 
 
 async def test_an_attempt_that_was_not_sent_frees_its_slot_for_the_next_at_once() -> None:
@@ -254,15 +302,67 @@ async def test_what_cannot_be_sent_in_time_is_refused_at_once_and_told_when_it_c
     assert refusal.value.available_in == 60.0
 
 
-async def test_a_deadline_counts_those_ahead() -> None:
+async def test_a_deadline_is_not_refused_while_slots_under_way_may_still_come_back() -> None:
+    limiter = SlidingWindowLimiter(limit=2, window=60.0)
+    answered, connecting = await limiter.acquire(CLOSE), await limiter.acquire(CLOSE)
+    await limiter.release(answered, sent=True)
+    close = asyncio.create_task(limiter.acquire(CLOSE, deadline=10.0))
+    await asyncio.sleep(1)
+    await limiter.release(connecting, sent=False)  # no connection: it gives its slot back
+    await close
+    assert now() == 1.0
+
+
+async def test_a_deadline_is_not_refused_because_of_those_ahead_for_they_may_leave() -> None:
     limiter = SlidingWindowLimiter(limit=1, window=60.0)
     await limiter.release(await limiter.acquire(CLOSE), sent=True)
-    waiting = asyncio.create_task(limiter.acquire(CLOSE))
+    batch = [asyncio.create_task(limiter.acquire(CLOSE)) for _ in range(100)]
+    close = asyncio.create_task(limiter.acquire(CLOSE, deadline=70.0))
+    await asyncio.sleep(1)
+    for task in batch:
+        task.cancel()
+    await close
+    assert now() == 60.0
+
+
+async def test_who_is_refused_is_told_what_to_expect_with_those_ahead() -> None:
+    limiter = SlidingWindowLimiter(limit=1, window=60.0)
+    await limiter.release(await limiter.acquire(CLOSE), sent=True)
+    waiting = [asyncio.create_task(limiter.acquire(CLOSE)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(RequestNotSentError) as refusal:
-        await limiter.acquire(CLOSE, deadline=100.0)
-    assert refusal.value.available_in == 120.0
-    waiting.cancel()
+        await limiter.acquire(CLOSE, deadline=59.0)
+    assert now() == 0.0
+    assert refusal.value.available_in == 180.0
+    for task in waiting:
+        task.cancel()
+
+
+async def test_who_is_cancelled_as_its_deadline_comes_burns_no_slot() -> None:
+    limiter = SlidingWindowLimiter(limit=1, window=60.0)
+    permit = await limiter.acquire(CLOSE)
+    doomed = asyncio.create_task(limiter.acquire(CLOSE, deadline=5.0))
+    asyncio.get_running_loop().call_at(5.0, doomed.cancel)
+    await asyncio.wait({doomed})
+    assert doomed.cancelled()
+    del doomed
+    gc.collect()  # an error that nobody took would be told now
+    await limiter.release(permit, sent=False)
+    await limiter.acquire(CLOSE, deadline=6.0)
+    assert now() == 5.0
+
+
+async def test_a_slot_that_comes_at_the_deadline_is_taken_or_passed_on() -> None:
+    limiter = SlidingWindowLimiter(limit=1, window=10.0)
+    await limiter.release(await limiter.acquire(CLOSE), sent=True)
+    both = [asyncio.create_task(limiter.acquire(CLOSE, deadline=10.0)) for _ in range(2)]
+    await asyncio.wait(both)
+    assert now() == 10.0
+    assert [task.exception() is None for task in both].count(True) <= 1
+    for task in both:
+        if task.exception() is None:
+            await limiter.release(task.result(), sent=False)
+    await limiter.acquire(CLOSE, deadline=10.0)
 
 
 async def test_a_deadline_counts_the_reserve_for_reads_only() -> None:
@@ -293,7 +393,76 @@ async def test_a_slot_that_does_not_come_in_time_after_all_is_refused_at_the_dea
     assert now() == 25.0
 
 
+# --- a crowd
+
+
+async def fill(limiter: SlidingWindowLimiter, waiting: int) -> list[asyncio.Task[Permit]]:
+    """Use up the list's own limit, and let so many more stand in line for it."""
+    for _ in range(LIST.limit):
+        await limiter.release(await limiter.acquire(READ, bucket=LIST), sent=True)
+    crowd = [
+        asyncio.create_task(limiter.acquire(READ, bucket=LIST, deadline=1e6))
+        for _ in range(waiting)
+    ]
+    await asyncio.sleep(1)
+    return crowd
+
+
+@pytest.mark.parametrize("deed", ["goes", "is refused", "leaves"])
+async def test_what_is_done_for_one_does_not_grow_with_those_who_wait(deed: str) -> None:
+    async def calls(waiting: int) -> int:
+        limiter = SlidingWindowLimiter(limit=10)
+        crowd = await fill(limiter, waiting)
+        if deed == "is refused":
+            for _ in range(8):
+                await limiter.release(await limiter.acquire(CLOSE), sent=True)
+        waiter = limiter.acquire(CLOSE, bucket=LIST if deed == "leaves" else None, deadline=50.0)
+        if deed == "leaves":
+            waiter.send(None)
+
+        def go_on() -> None:
+            with suppress(StopIteration, RequestNotSentError, asyncio.CancelledError):
+                waiter.throw(asyncio.CancelledError) if deed == "leaves" else waiter.send(None)
+
+        made = effort(go_on)
+        for task in crowd:
+            task.cancel()
+        return made
+
+    assert await calls(1000) <= 1.5 * await calls(10)  # the heap of the timers is a little deeper
+
+
 # --- life beyond one loop, and settings
+
+
+def test_what_was_under_way_on_an_event_loop_closed_in_mid_run_holds_its_slots_a_window() -> None:
+    limiter = SlidingWindowLimiter(limit=3, window=0.2)
+
+    async def call() -> None:
+        permit = await limiter.acquire(CLOSE)
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await limiter.release(permit, sent=False)
+
+    async def go_on() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(RequestNotSentError):
+            await limiter.acquire(CLOSE, deadline=loop.time() + 0.1)
+        gone.clear()
+        gc.collect()  # what is left over of the loop before comes to its end
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                await limiter.acquire(CLOSE)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
+    gone = [loop.create_task(call()) for _ in range(6)]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    gone.pop(0)
+    gc.collect()
+    asyncio.run(go_on())
 
 
 def test_a_limiter_outlives_an_event_loop_and_keeps_its_books() -> None:

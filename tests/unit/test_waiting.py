@@ -1,9 +1,142 @@
-"""The turnstile: a crowd leaves the event loop its turns."""
+"""The gate: closes are not held up. The turnstile: a crowd leaves the event loop its turns."""
 
 import asyncio
+import gc
 
+import pytest
+
+from tests.effort import effort
 from tests.support import Api, client_of
-from threecommas_async.waiting import Turnstile
+from threecommas_async.endpoint import Priority
+from threecommas_async.waiting import Gate, Turnstile
+
+CLOSE, READ = Priority.CLOSE, Priority.NORMAL
+
+# --- the gate
+
+
+class Passage:
+    """Calls at a gate, and in which order they come through."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.passed: list[str] = []
+
+    def come(self, name: str, priority: Priority, *, closing: bool) -> asyncio.Task[None]:
+        return asyncio.create_task(self._through(name, priority, closing=closing))
+
+    async def _through(self, name: str, priority: Priority, *, closing: bool) -> None:
+        await self.gate.enter(priority, closing=closing)
+        self.passed.append(name)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_reads_that_hang_do_not_hold_closes_up() -> None:
+    passage = Passage(Gate(20, reserve=2))
+    for i in range(25):
+        priority = CLOSE if i % 2 else READ  # also those that a close depends on
+        passage.come(f"read {i}", priority, closing=False)
+    await settle()
+    assert len(passage.passed) == 18
+    for i in range(4):
+        passage.come(f"close {i}", CLOSE, closing=True)
+    await settle()
+    assert passage.passed[18:] == ["close 0", "close 1"]
+    for i in (2, 3):
+        passage.gate.leave()
+        await settle()
+        assert passage.passed[-1] == f"close {i}"
+
+
+async def test_at_the_gate_closes_and_reads_for_them_go_by_arrival_and_then_the_rest() -> None:
+    passage = Passage(Gate(2, reserve=1))
+    passage.come("hangs", READ, closing=False)
+    passage.come("first", CLOSE, closing=True)
+    for name, priority, closing in (
+        ("read", READ, False),
+        ("urgent read", CLOSE, False),
+        ("close", CLOSE, True),
+        ("later urgent read", CLOSE, False),
+        ("cancel", READ, True),
+    ):
+        passage.come(name, priority, closing=closing)
+    await settle()
+    for _ in range(6):
+        passage.gate.leave()
+        await settle()
+    # An urgent read may not take the last place, and holds up nobody who may.
+    assert passage.passed[2:] == ["close", "cancel", "urgent read", "later urgent read", "read"]
+
+
+async def test_who_leaves_the_line_at_the_gate_loses_no_place() -> None:
+    passage = Passage(Gate(1))
+    passage.come("first", CLOSE, closing=True)
+    doomed = [passage.come(f"doomed {i}", CLOSE, closing=True) for i in range(3)]
+    passage.come("heir", READ, closing=False)
+    await settle()
+    doomed[0].cancel()
+    await settle()
+    passage.gate.leave()  # which gives the place to one that is cancelled in the same moment
+    doomed[1].cancel()
+    doomed[2].cancel()
+    await settle()
+    assert passage.passed == ["first", "heir"]
+    passage.gate.leave()
+    async with asyncio.timeout(1):
+        await passage.gate.enter(READ, closing=False)
+
+
+@pytest.mark.parametrize("found", ["before", "meanwhile"])
+def test_a_gate_has_all_its_places_after_an_event_loop_was_closed_in_mid_run(found: str) -> None:
+    gate, passed = Gate(2), list[str]()
+
+    async def through(name: str) -> None:
+        await gate.enter(CLOSE, closing=True)
+        try:
+            passed.append(name)
+            await asyncio.sleep(1000)
+        finally:
+            gate.leave()
+
+    async def go_on() -> None:
+        again = [asyncio.create_task(through(f"again {i}")) for i in range(3)]
+        await settle()
+        assert passed[2:] == ["again 0", "again 1"]
+        crowd.clear()
+        gc.collect()  # what is left over of the loop before comes to its end, and leaves
+        again[0].cancel()
+        await settle()
+        assert passed[4:] == ["again 2"]
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
+    crowd = [loop.create_task(through(f"gone {i}")) for i in range(4)]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    if found == "before":
+        crowd.clear()
+        gc.collect()
+    asyncio.run(go_on())
+
+
+def test_what_a_gate_does_for_one_does_not_grow_with_those_who_wait() -> None:
+    async def calls(waiting: int) -> int:
+        gate = Gate(1)
+        crowd = [asyncio.ensure_future(gate.enter(READ, closing=False)) for _ in range(waiting)]
+        await settle()
+        for task in crowd[1 : waiting // 2]:
+            task.cancel()
+        gate.leave()  # looks past those, once
+        return effort(gate.leave)
+
+    assert asyncio.run(calls(1000)) <= asyncio.run(calls(10)) + 3
+
+
+# --- the turnstile
 
 
 async def through(turnstile: Turnstile, name: int, passed: list[int]) -> None:

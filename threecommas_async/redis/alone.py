@@ -42,9 +42,9 @@ class Alone:
     def end(self) -> bool:
         """Redis is back; return whether anything was sent of which it does not know."""
         used, self._used = self._used, False
-        if self._over is not None:
-            self._over.set_result(None)
-            self._over = None
+        over, self._over = self._over, None
+        if over is not None and not over.get_loop().is_closed():
+            over.set_result(None)
         return used
 
     async def acquire(
@@ -84,9 +84,9 @@ class Alone:
         if not ask.cancel() and ask.exception() is None:
             await self.release(ask.result(), sent=False)
 
-    async def release(self, permit: Permit, *, sent: bool) -> None:
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """End an attempt, see `RateLimiter.release`."""
-        await self._limiter.release(permit, sent=sent)
+        await self._limiter.release(permit, sent=sent, late=late)
 
     async def block(self, seconds: float) -> None:
         """Let nothing leave for this long."""

@@ -10,20 +10,22 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from attrs import frozen
+from attrs import define, frozen
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from ..errors import ConfigurationError
+from ..window import SlidingWindow
+from .clock import uptime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..endpoint import Bucket, Priority
 
-__all__ = ["GRACE", "PATIENCE", "Books", "Connection", "Reply"]
+__all__ = ["GRACE", "PATIENCE", "Books", "Connection", "Lease", "Reply"]
 
 PATIENCE = 3.0
 """Seconds after which a process that waited, and was not heard of since, is forgotten."""
@@ -33,6 +35,7 @@ GRACE = 0.1
 _SCRIPT: Final = Path(__file__).with_name("script.lua").read_text(encoding="utf-8")
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _GIVEN_BACK: Final = -1.0  # in the place of the seconds that a permit is kept beyond its window
+_ROUNDING: Final = 0.001  # seconds; Redis counts them since 1970
 
 
 class Connection(Protocol):
@@ -59,16 +62,28 @@ class Reply:
     """How long nothing changes by itself for those who were not served."""
     granted: Sequence[int]
     """Which wants were granted, counted from 1."""
-    held: Sequence[float]
-    """When each slot that is not free comes free at the earliest, in order."""
-    firsts: Sequence[float]
-    """When each budget has a slot at the earliest."""
+    rests: Sequence[Sequence[float]]
+    """When the slots of each budget come free that are not, in order. That of a request under way
+    is kept for a lease and a window, but comes free a window after its answer, or at once."""
+
+
+@define
+class Lease:
+    """What this process knows of a permit that may be under way."""
+
+    own: int
+    """Number of the endpoint's own budget."""
+    good_until: float
+    """Until when, by `uptime`, a request may still be sent on it."""
 
 
 class Books:
     """Collects what Redis has to know, and tells it with the next call.
 
     Budgets have numbers: 1 is the general one, and stands also for "no limit of its own".
+
+    Beside it, this process keeps an account of what it sent itself and of the blocks that it met
+    itself, on its own clock: a floor that holds whatever becomes of Redis and its clock.
     """
 
     def __init__(
@@ -78,16 +93,18 @@ class Books:
         self._connection = _connect(redis) if isinstance(redis, str) else redis
         self._key = key
         self._budgets = [general]
+        self._accounts: list[SlidingWindow] = [SlidingWindow(general.limit, general.window)]
         self._reserve = reserve
         self._lease = lease
         self._me = ""
-        self._live: dict[str, int] = {}
+        self._live: dict[str, Lease] = {}
         self._born = ""
         self._heard_at = -math.inf
         # Not confirmed by Redis: permits with their budget and the seconds to keep them beyond
         # their window, and the end of a block.
         self._untold: dict[str, tuple[int, float]] = {}
         self._untold_block = -math.inf
+        self._met_until = -math.inf  # the end of the blocks that this process met itself
         self.renew_at = -math.inf
         """When the permits of requests under way have to be told again."""
         self.blocked_until = -math.inf
@@ -99,6 +116,8 @@ class Books:
             self._connection = _connect(self._url)
         self._me = secrets.token_hex(6)
         self._live.clear()
+        now = asyncio.get_running_loop().time()
+        self._accounts = [account.settled(now) for account in self._accounts]
         return self._me
 
     async def close(self) -> None:
@@ -112,22 +131,31 @@ class Books:
             return 1
         if bucket not in self._budgets:
             self._budgets.append(bucket)
+            self._accounts.append(SlidingWindow(bucket.limit, bucket.window))
         return self._budgets.index(bucket) + 1
 
-    def took(self, permit: str, own: int) -> None:
-        """Note that a request may be under way from now on."""
-        self._live[permit] = own
+    def accounts(self, own: int) -> tuple[SlidingWindow, ...]:
+        """Return what this process sent itself: in general, and of an endpoint's own budget."""
+        return tuple(self._accounts[number - 1] for number in sorted({1, own}))
 
-    def ended(self, permit: str, own: int, *, sent: bool, tell: bool = True) -> None:
-        """Note that its attempt has ended."""
+    def took(self, permit: str, own: int, since: float) -> Lease:
+        """Note that a request may be under way from now on, with what was asked for at `since`."""
+        self._live[permit] = lease = Lease(own, since + self._lease / 2)
+        return lease
+
+    def ended(
+        self, permit: str, own: int, *, sent: bool, late: float = 0.0, tell: bool = True
+    ) -> None:
+        """Note that its attempt has ended, and how late the server may still come to count it."""
         self._live.pop(permit, None)
         if tell:
-            self._untold[permit] = (own, 0.0 if sent else _GIVEN_BACK)
+            self._untold[permit] = (own, late if sent else _GIVEN_BACK)
 
     def block(self, until: float) -> None:
         """Note that nothing may leave before then."""
-        self.blocked_until = max(self.blocked_until, until)
+        self._met_until = max(self._met_until, until)
         self._untold_block = max(self._untold_block, until)
+        self.blocked_until = max(self.blocked_until, until)
 
     @property
     def untold(self) -> int:
@@ -146,10 +174,12 @@ class Books:
 
     async def call(self, wants: Sequence[tuple[Priority, int, str]]) -> Reply:
         """Tell Redis all that is new, and ask for permits (priority, own budget, name)."""
-        now = asyncio.get_running_loop().time()
+        now, since = asyncio.get_running_loop().time(), uptime()
+        renewed: list[Lease] = []
         if now >= self.renew_at:
             self.renew_at = now + self._lease / 3
-            self._untold |= {permit: (own, self._lease) for permit, own in self._live.items()}
+            renewed = list(self._live.values())
+            self._untold |= {permit: (it.own, self._lease) for permit, it in self._live.items()}
         permits, block = self._untold.copy(), self._untold_block
         reply = await self._run(wants, now)
         self._untold = {
@@ -157,6 +187,10 @@ class Books:
         }
         if self._untold_block == block:
             self._untold_block = -math.inf
+        for lease in renewed:
+            # One that was too old may have expired, and its slot been given to somebody else.
+            if lease.good_until >= since:
+                lease.good_until = since + self._lease / 2
         now = self._heard_at = asyncio.get_running_loop().time()
         if self._born not in {"", reply.born}:
             # It has forgotten. Tell again until when all is blocked, and what is under way.
@@ -164,15 +198,42 @@ class Books:
             self.renew_at = now
         self._born = reply.born
         until = now + reply.block if reply.block else -math.inf
-        self.blocked_until = max(until, self._untold_block)
+        self.blocked_until = max(until, self._untold_block, self._met_until)
         return reply
+
+    def outlook(self, reply: Reply, number: int, now: float) -> SlidingWindow:
+        """Return what a reply that came at `now` says of a budget's slots."""
+        budget = self._budgets[number - 1]
+        outlook = SlidingWindow(budget.limit, budget.window)
+        for rest in reply.rests[number - 1]:
+            outlook.take()
+            if rest <= budget.window + _ROUNDING:
+                outlook.hold(now + rest - budget.window)
+        return outlook
+
+    def floor(self, reply: Reply, now: float) -> float:
+        """Return when this process's own account changes, where that alone is in the way.
+
+        Infinity otherwise, which is the rule: Redis frees a slot a little later.
+        """
+        return min(
+            (
+                account.next_expiry(now)
+                for account, rests in zip(self._accounts, reply.rests, strict=False)
+                if account.free(now) < account.limit - len(rests)
+            ),
+            default=math.inf,
+        )
 
     async def _run(self, wants: Sequence[tuple[Priority, int, str]], now: float) -> Reply:
         memory = self._lease + self.silence  # what is older does not matter any more
         names = "state", "waiting", *(budget.name for budget in self._budgets)
         message = {
             "me": self._me,
-            "budgets": [{"limit": b.limit, "window": b.window} for b in self._budgets],
+            "budgets": [
+                {"limit": it.limit, "window": it.window, "room": max(0, it.free(now))}
+                for it in self._accounts
+            ],
             "reserve": self._reserve,
             "lease": self._lease,
             "silence": self.silence,
@@ -180,7 +241,7 @@ class Books:
             "grace": min(GRACE, self._budgets[0].window / 50),
             "ttl": 2 * memory,
             "born": self._born if now < self._heard_at + memory else "",
-            "block": max(0.0, self._untold_block - now),
+            "block": max(0.0, self._untold_block - now, self._met_until - now),
             "permits": [(name, *told) for name, told in self._untold.items()],
             "wants": wants,
         }

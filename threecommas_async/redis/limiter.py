@@ -5,49 +5,54 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import Counter
 from contextlib import suppress
 from itertools import chain, count
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from ..endpoint import Bucket, Priority
 from ..errors import ConfigurationError, RequestNotSentError
-from ..rate_limit import Permit, SlidingWindow, SlidingWindowLimiter
+from ..ownership import Owner
+from ..rate_limit import Permit, SlidingWindowLimiter
 from ..waiting import Line, Place
 from .alone import Alone
-from .books import Books, Connection, Reply
+from .books import Books, Connection, Lease, Reply
+from .clock import uptime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
+
+    from ..window import SlidingWindow
 
 __all__ = ["HEARTBEAT", "RedisLimiter"]
 
 _log = logging.getLogger("threecommas_async")
 
 HEARTBEAT = 1.0
-"""Seconds after which a process calls again while it waits or has requests under way."""
+"""Seconds after which a process calls again while it waits."""
+LOOK = 0.1
+"""The same while it has permits, so that it soon knows of a block that another process has met."""
 _ENOUGH: Final = 1000  # doubtful permits to give back when Redis answers again; the rest expires
 
 
-class _Want(NamedTuple):
-    name: str  # of the permit
-    own: int  # number of its endpoint's own budget
-    deadline: float | None
-
-
 class _Permit(Permit):
-    __slots__ = ("alone", "want")
+    __slots__ = ("alone", "lease", "name")
 
-    def __init__(self, want: _Want, alone: Permit | None = None) -> None:
-        super().__init__()
-        self.want = want
+    def __init__(
+        self, name: str, lease: Lease, accounts: tuple[SlidingWindow, ...], alone: Permit | None
+    ) -> None:
+        super().__init__(accounts)
+        self.name = name
+        self.lease = lease
         self.alone = alone  # what stands for it where it was given out without Redis
+
+    def usable(self) -> bool:
+        return uptime() <= self.lease.good_until
 
 
 # What someone in line is told. None: Redis is lost, go on alone.
 _Answer: TypeAlias = _Permit | RequestNotSentError | None
-_Place: TypeAlias = Place[_Want, _Answer]
+_Place: TypeAlias = Place[int, _Answer]  # its kind is the number of its endpoint's own budget
 
 
 class RedisLimiter:
@@ -55,7 +60,7 @@ class RedisLimiter:
 
     Use it as an async context manager, around the clients that use it: in the end it tells Redis
     what came free last, and closes the connection. All who share a budget need the same settings.
-    One limiter serves one event loop at a time.
+    One limiter serves one event loop at a time, in one process: make one in each.
 
     Args:
         redis: a URL (`redis://`, `rediss://` or `unix://`), or a client, which is never closed.
@@ -65,8 +70,10 @@ class RedisLimiter:
         reserve: slots that only closes may take; default a tenth of the limit, rounded down.
         key: the name of the budget: who uses the same name in the same Redis shares. Its keys
             begin with it, for all to see who have access, so it must not be the API key.
-        lease: longest time in seconds an attempt may go on once its process has crashed or does
-            not reach Redis. A living process renews it, however long an attempt takes.
+        lease: seconds for which the permits of a process are kept that has crashed or does not
+            reach Redis. A living process renews them, however long an attempt takes. No request is
+            begun on one that was not renewed for half of that time, so the other half has to be
+            longer than an attempt takes.
         on_lost: what to do when Redis does not answer. "raise": every call is refused before it
             is sent. "share": nothing leaves for one window; then this process keeps to its share;
             when Redis answers again, nothing leaves for another window.
@@ -103,8 +110,7 @@ class RedisLimiter:
         general = Bucket("general", limit, self.window, self.penalty)
         self._books = Books(redis, key, general, self.reserve, lease)
         self._heartbeat = min(HEARTBEAT, self.window)
-        self._names = count()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._owner = Owner("the rate limiter")
         self._lost = False
 
     def __repr__(self) -> str:
@@ -133,10 +139,10 @@ class RedisLimiter:
         if self._courier is not None:
             self._courier.cancel()
             await asyncio.wait({self._courier})
-        for place in self._in_line():
+        for place in self._line.front(len(self._line)):
             self._line.serve(place, RequestNotSentError("not sent: the rate limiter was closed"))
         await self._books.close()
-        self._loop = None
+        self._owner = Owner("the rate limiter")
 
     async def acquire(
         self, priority: Priority, *, bucket: Bucket | None = None, deadline: float | None = None
@@ -145,31 +151,35 @@ class RedisLimiter:
 
         Raises:
             RequestNotSentError: no slot before the deadline, or no Redis.
+            ConfigurationError: another process or event loop uses it.
         """
         self._enter()
+        own = self._books.number(bucket)
         while True:
-            name = f"{self._me}:{next(self._names)}"
-            want = _Want(name, self._books.number(bucket), deadline)
             if self._alone and (alone := await self._alone.acquire(priority, bucket, deadline)):
-                return self._grant(want, alone)
-            answer = await self._acquire(priority, want)
+                return self._grant(f"{self._me}:alone-{next(self._names)}", own, uptime(), alone)
+            answer = await self._acquire(priority, own, deadline)
             if isinstance(answer, RequestNotSentError):
                 raise answer
             if answer is not None:
                 return answer
 
-    async def release(self, permit: Permit, *, sent: bool) -> None:
+    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         """End an attempt, see `RateLimiter.release`. Redis is told in the background.
 
         It never suspends, so that nobody with an answer in hand can be cancelled here.
         """
-        self._enter()
+        try:
+            now = self._enter()
+        except RuntimeError:
+            return  # the event loop was closed in mid-run; the permit expires by itself
         permit = cast("_Permit", permit)
+        permit.end(now, sent=sent, late=late)
         known = True
         if self._alone is not None and permit.alone is not None:
-            await self._alone.release(permit.alone, sent=sent)
+            await self._alone.release(permit.alone, sent=sent, late=late)
             known = not self._lost
-        self._books.ended(permit.want.name, permit.want.own, sent=sent, tell=known)
+        self._books.ended(permit.name, permit.lease.own, sent=sent, late=late, tell=known)
         self._wake()
 
     async def block(self, seconds: float) -> None:
@@ -185,32 +195,35 @@ class RedisLimiter:
 
     def _enter(self) -> float:
         """Return the time. On another event loop begin anew, but for what Redis has to know."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop = loop
+        if self._owner.enter():
             self._me = self._books.open()
-            self._line: Line[_Want, _Answer] = Line()
-            self._outlook, self._firsts = SlidingWindow(self.limit, self.window), list[float]()
+            self._names = count()
+            self._line: Line[int, _Answer] = Line()
+            self._newcomers: list[tuple[_Place, float]] = []
+            self._outlooks: dict[int, SlidingWindow] = {}
             self._go_back()
             self._courier: asyncio.Task[None] | None = None
             self._bell = asyncio.Event()
-            self._call_ended: asyncio.Future[None] = loop.create_future()
-        return loop.time()
+            self._call_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        return self._owner.time()
 
     # --- the line
 
-    async def _acquire(self, priority: Priority, want: _Want) -> _Answer:
-        place = self._line.join(priority, want)
+    async def _acquire(self, priority: Priority, own: int, deadline: float | None) -> _Answer:
+        place = self._line.join(priority, own)
+        timer = None
+        if deadline is not None:
+            self._newcomers.append((place, deadline))
+            timer = asyncio.get_running_loop().call_at(deadline, self._refuse, place)
         self._wake()
         try:
-            async with asyncio.timeout_at(want.deadline):
-                return await place.future
-        except TimeoutError:
-            await self._abandon(place)
-            return self._refusal(place, ahead=0)
+            return await place.future
         except asyncio.CancelledError:
             await self._abandon(place)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _abandon(self, place: _Place) -> None:
         """Leave the line; what was granted in the same moment goes back."""
@@ -221,13 +234,15 @@ class RedisLimiter:
             if isinstance(answer, _Permit):
                 await self.release(answer, sent=False)
 
-    def _grant(self, want: _Want, alone: Permit | None = None) -> _Permit:
-        self._books.took(want.name, want.own)
-        return _Permit(want, alone)
+    def _grant(self, name: str, own: int, since: float, alone: Permit | None = None) -> _Permit:
+        accounts = self._books.accounts(own)
+        for account in accounts:
+            account.take()
+        return _Permit(name, self._books.took(name, own, since), accounts, alone)
 
-    def _in_line(self) -> list[_Place]:
-        places = chain.from_iterable(map(self._line.places, Priority))
-        return [place for place in places if not place.future.done()]
+    def _name(self, place: _Place) -> str:
+        """Return what the permit is called that a place is to get."""
+        return f"{self._me}:{place.arrival}"
 
     # --- the courier
 
@@ -269,14 +284,12 @@ class RedisLimiter:
 
     async def _call(self) -> float:
         """Call Redis once; return the seconds until the next call, if nobody wakes us before."""
-        kinds: Counter[tuple[Priority, int]] = Counter()
-        places: list[_Place] = []
-        for place in self._in_line():  # of each kind no more than could be served at once
-            kind = place.priority, place.wants.own
-            kinds[kind] += 1
-            if kinds[kind] <= self.limit:
-                places.append(place)
-        wants = [(place.priority, place.wants.own, place.wants.name) for place in places]
+        places = self._line.front(self.limit)  # of each kind no more than could be served at once
+        # The books know closes and the rest; who goes first among the closes is decided here.
+        wants = [
+            (max(place.priority, Priority.CLOSE), place.kind, self._name(place)) for place in places
+        ]
+        since = uptime()
         try:
             async with asyncio.timeout(self.timeout):
                 reply = await self._books.call(wants)
@@ -287,65 +300,87 @@ class RedisLimiter:
             _log.warning("Redis answers again")
             self._go_back()
         for place in (places[number - 1] for number in reply.granted):
-            permit = self._grant(place.wants)
+            permit = self._grant(self._name(place), place.kind, since)
             if place.future.done():  # cancelled meanwhile
                 await self.release(permit, sent=False)
             else:
                 self._line.serve(place, permit)
-        now = asyncio.get_running_loop().time()
+        now = self._owner.time()
         self._look_out(reply, now)
-        pause = min(max(0.0, self._books.renew_at - now), self._heartbeat)
-        return min(pause, reply.wait) if self._line else pause
+        pause = min(
+            max(0.0, self._books.renew_at - now),
+            min(LOOK, self._heartbeat) if self._books.live else self._heartbeat,
+        )
+        if self._line:
+            pause = min(pause, reply.wait, self._books.floor(reply, now) - now)
+        return pause
 
     # --- deadlines
 
     def _look_out(self, reply: Reply, now: float) -> None:
-        """Take down when slots come free, and refuse who cannot have one in time."""
-        self._firsts = [now + first for first in reply.firsts]
-        self._outlook = SlidingWindow(self.limit, self.window)
-        for held in reply.held:
-            self._outlook.take()
-            self._outlook.hold(now + held - self.window)
+        """Take down when slots come free, and refuse newcomers who cannot have one in time."""
+        budgets = range(1, len(reply.rests) + 1)
+        self._outlooks = {number: self._books.outlook(reply, number, now) for number in budgets}
         if self._books.untold:
             return  # slots given back, perhaps: the next call follows at once
-        ahead = 0
-        for place in self._in_line():
-            deadline = place.wants.deadline
-            if deadline is not None and deadline < self._available_at(place, ahead):
-                self._line.serve(place, self._refusal(place, ahead))
-                self._wake()  # Redis must know that it waits no more
-            elif place.wants.own == 1:  # with a limit of its own it may be overtaken
-                ahead += 1
+        newcomers, self._newcomers = self._newcomers, []
+        for place, deadline in newcomers:
+            if deadline < self._not_before(place, now):
+                self._refuse(place)
 
-    def _available_at(self, place: _Place, ahead: int) -> float:
-        """Return the earliest time of a slot for one with so many in front, as things stand."""
-        nth = ahead + (self.reserve if place.priority is Priority.NORMAL else 0)
-        at = self._outlook.available_at(nth, asyncio.get_running_loop().time())
-        own = place.wants.own
-        return max(at, self._books.blocked_until, *self._firsts[own - 1 : own])
+    def _windows(self, place: _Place, ahead: int) -> list[tuple[SlidingWindow, int]]:
+        """Return what bounds one in line, and how many slots of each are not for it.
 
-    def _refusal(self, place: _Place, ahead: int) -> RequestNotSentError:
-        now = asyncio.get_running_loop().time()
-        available_in = max(0.0, self._available_at(place, ahead) - now)
+        For each of its budgets that is what Redis has said of it, and this process's own account.
+        """
+        kept = self.reserve if place.priority is Priority.NORMAL else 0
+        numbers = sorted({1, place.kind})
+        windows = chain(
+            ((number, self._outlooks.get(number)) for number in numbers),
+            zip(numbers, self._books.accounts(place.kind), strict=True),
+        )
+        return [(it, kept + ahead if number == 1 else 0) for number, it in windows if it]
+
+    def _not_before(self, place: _Place, now: float) -> float:
+        """Return before when one in line certainly gets no slot.
+
+        Those ahead may leave at any moment, and so may the slots of requests under way come back.
+        """
+        bounds = (window.not_before(kept, now) for window, kept in self._windows(place, ahead=0))
+        return max(self._books.blocked_until, *bounds)
+
+    def _refusal(self, place: _Place) -> RequestNotSentError:
+        now = self._owner.time()
+        # With a limit of its own, one in line may be overtaken.
+        ahead = sum(self._line.of_kind(p, 1) for p in Priority if p <= place.priority)
+        times = (window.available_at(nth, now) for window, nth in self._windows(place, ahead))
+        available_in = max(0.0, max(self._books.blocked_until, *times) - now)
         return RequestNotSentError(
             "not sent: the shared rate limit has no slot before the deadline, "
-            f"the next one comes free in {available_in:.1f} s at the earliest",
+            f"the next one comes free in {available_in:.1f} s as things stand",
             available_in=available_in,
         )
+
+    def _refuse(self, place: _Place) -> None:
+        """Tell one in line that it gets no slot before its deadline."""
+        if not place.future.done():
+            self._line.leave(place)
+            self._line.serve(place, self._refusal(place))
+            self._wake()  # Redis must know that it waits no more
 
     # --- without Redis
 
     async def _on_loss(self, reason: str, asked: Sequence[_Place]) -> None:
         """Pass on that a call failed. What it asked for may have been granted all the same."""
         for place in asked[: max(0, _ENOUGH - self._books.untold)]:
-            self._books.ended(place.wants.name, place.wants.own, sent=False)
+            self._books.ended(self._name(place), place.kind, sent=False)
         self._books.renew_at = -math.inf
         if not self._lost:
             self._lost = True
             _log.warning("Redis does not answer: %s", reason)
             if self._alone is not None:
                 await self._alone.begin(max(self._books.silence, self.blocked_for()))
-        for place in self._in_line():
+        for place in self._line.front(len(self._line)):
             error = RequestNotSentError(
                 f"not sent: the Redis that keeps the rate limit does not answer ({reason}); "
                 "nothing has happened, it is safe to call again"

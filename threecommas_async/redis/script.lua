@@ -30,23 +30,22 @@ end
 redis.call('HSET', state, 'born', born, 'blocked', blocked)
 
 -- What is free, what it holds, whether a slot has come free just now, and which others wait.
-local free, firsts, held, mine, fresh = {}, {}, {}, 0, false
+local free, rests, mine, fresh = {}, {}, 0, false
 for b, budget in ipairs(q.budgets) do
   redis.call('ZREMRANGEBYSCORE', permits(b), '-inf', now - q.grace)
   local entries = redis.call('ZRANGE', permits(b), 0, -1, 'WITHSCORES')
-  free[b] = budget.limit
+  rests[b] = {}
   for i = 1, #entries, 2 do
     local rest = entries[i + 1] - now
     if rest > 0 then
-      free[b] = free[b] - 1
-      firsts[b] = firsts[b] or rest
-      -- What is under way may be answered now, and is free a window later.
-      if b == 1 then held[#held + 1] = math.min(rest, budget.window) end
+      table.insert(rests[b], rest)
       if b == 1 and entries[i]:sub(1, #q.me) == q.me then mine = mine + 1 end
     elseif b == 1 then
       fresh = true
     end
   end
+  -- What it sent itself it has an account of, should this clock have gone forward.
+  free[b] = math.min(budget.limit - #rests[b], budget.room)
 end
 redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)
 local others = {[0] = 0, [1] = 0}
@@ -77,7 +76,8 @@ for i, want in ipairs(q.wants) do
       free[1] = free[1] - 1
       if own > 1 then free[own] = free[own] - 1 end
       turn[0], turn[1] = turn[0] - 1, turn[1] - 1
-      held[#held + 1] = q.budgets[1].window
+      table.insert(rests[1], q.lease + q.budgets[1].window)
+      if own > 1 then table.insert(rests[own], q.lease + q.budgets[own].window) end
     end
   elseif own == 1 or free[own] > 0 then -- else it waits for its own budget, in nobody's way
     yields = yields or room
@@ -95,9 +95,8 @@ end
 
 -- When that can change by itself: a slot comes free, the block ends, the others had their time.
 local block, wait = math.max(blocked - now, 0), q.patience
-for b, budget in ipairs(q.budgets) do
-  if firsts[b] then wait = math.min(wait, firsts[b]) end
-  firsts[b] = free[b] < 1 and math.min(firsts[b] or budget.window, budget.window) or 0
+for b in ipairs(q.budgets) do
+  wait = math.min(wait, rests[b][1] or wait)
 end
 if block > 0 then
   wait = block
@@ -106,5 +105,5 @@ elseif yields then
 end
 for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, math.ceil((q.ttl + block) * 1000)) end
 return cjson.encode({
-  born = born, block = block, wait = wait, granted = granted, held = held, firsts = firsts,
+  born = born, block = block, wait = wait, granted = granted, rests = rests,
 })

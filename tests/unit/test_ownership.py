@@ -1,0 +1,126 @@
+"""One process and one event loop: another is told at once what to do."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from threecommas_async import ConfigurationError, SlidingWindowLimiter
+from threecommas_async.endpoint import Priority
+from threecommas_async.ownership import Owner
+from threecommas_async.rate_limit import NoLimit
+from threecommas_async.waiting import Gate
+
+CLOSE = Priority.CLOSE
+
+
+def in_another_thread(main: Callable[[], Awaitable[object]]) -> BaseException | None:
+    """Run it on an event loop of its own, and return what it raises."""
+    raised: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            async with asyncio.timeout(5):
+                await main()
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            raised.append(error)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
+def test_only_the_first_use_on_an_event_loop_begins_anew() -> None:
+    owner = Owner("it")
+
+    async def use() -> list[bool]:
+        return [owner.enter(), owner.enter()]
+
+    for _ in range(2):
+        assert asyncio.run(use()) == [True, False]
+    assert owner.gone
+
+
+async def test_a_second_event_loop_beside_the_first_is_refused_with_what_to_do() -> None:
+    limiter, unlimited, gate = SlidingWindowLimiter(), NoLimit(), Gate(1)
+    await limiter.acquire(CLOSE)
+    await unlimited.acquire(CLOSE)
+    await gate.enter(CLOSE, closing=True)
+    for use in (
+        lambda: limiter.acquire(CLOSE),
+        lambda: unlimited.acquire(CLOSE),
+        lambda: gate.enter(CLOSE, closing=True),
+    ):
+        error = in_another_thread(use)
+        assert isinstance(error, ConfigurationError)
+        assert "one per event loop" in str(error)
+        assert "RedisLimiter" in str(error)
+    assert "the rate limiter is in use" in str(in_another_thread(lambda: limiter.acquire(CLOSE)))
+    assert "the client is in use" in str(in_another_thread(lambda: gate.enter(CLOSE, closing=True)))
+
+
+_FORKS = """
+import asyncio, os, sys
+from threecommas_async import ConfigurationError, SlidingWindowLimiter
+from threecommas_async.endpoint import Priority
+
+limiter = SlidingWindowLimiter()
+
+async def use():
+    await limiter.release(await limiter.acquire(Priority.CLOSE), sent=True)
+
+async def use_and_fork():
+    await use()
+    child = os.fork()
+    if child == 0:
+        try:
+            await limiter.acquire(Priority.CLOSE)
+        except ConfigurationError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+asyncio.run(use_and_fork())
+if os.fork() == 0:
+    try:
+        asyncio.run(use())
+    except ConfigurationError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_after_a_fork_it_is_refused_with_what_to_do() -> None:
+    done = subprocess.run(  # noqa: S603 - this Python
+        [sys.executable, "-c", _FORKS], capture_output=True, text=True, timeout=50, check=True
+    )
+    refusals = done.stdout.splitlines()
+    assert len(refusals) == 2, done.stderr
+    for refusal in refusals:
+        assert "after the fork, in each process" in refusal
+        assert "docs/sharing.md" in refusal
+
+
+def test_another_process_is_refused_with_and_without_an_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = Owner("it")
+
+    async def use() -> None:
+        owner.enter()
+
+    asyncio.run(use())
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        owner.enter()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(ConfigurationError, match="it was first used in another process"):
+        owner.enter()
+    with pytest.raises(ConfigurationError, match="it was first used in another process"):
+        asyncio.run(use())
