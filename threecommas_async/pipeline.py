@@ -410,6 +410,7 @@ def _bare(kind: type[Exception], text: str) -> Exception:
     An httpx exception carries the request with key and signature in its headers, the frames of the
     HTTP library hold them as locals, and what it was raised from has their text.
     """
-    if issubclass(kind, (httpx.TransportError, OSError)):
+    try:
         return kind(text)
-    return Exception(_describe(kind, text))
+    except Exception:  # noqa: BLE001 - one that is made from something else than a text
+        return Exception(_describe(kind, text))
