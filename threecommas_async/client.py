@@ -95,7 +95,8 @@ class AsyncClient:
             the last byte of the answer; default: the sum of the connect, write and read timeouts,
             45 by default.
         max_response_bytes: largest body of an answer in bytes, before and after decompression.
-        max_connections: how many calls may be under way at a time.
+        max_connections: how many calls may be under way at a time. A tenth of them, rounded down,
+            is kept for closes.
         rate_limiter: who may send when. Share one between clients that use the same key. None
             switches pacing off; the blocks after 429 and 418 are kept all the same.
         retry: how often failed attempts are made again.
@@ -151,7 +152,7 @@ class AsyncClient:
             base_url=url,
             auth=self._auth,
             limiter=limiter,
-            gate=Gate(max_connections, _reserved(max_connections)),
+            gate=Gate(max_connections, max_connections // 10),
             retry=retry,
             timeout=timeouts,
             attempt_timeout=attempt_timeout,
@@ -244,11 +245,6 @@ class AsyncClient:
     def __repr__(self) -> str:
         # A crash reporter asks one that could not be made, too.
         return f"<{type(self).__name__} {vars(self).get('base_url', 'not made')}>"
-
-
-def _reserved(max_connections: int) -> int:
-    """Return how many connections are kept for closes: a tenth, but never the only one."""
-    return max(1, max_connections // 10) if max_connections > 1 else 0
 
 
 def _signer(

@@ -259,40 +259,25 @@ def echo_of(text: str) -> str:
     return SigningAuth(API_KEY, HmacSigner(SECRET)).redact(text, request)
 
 
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "JSON": lambda text: text.replace("/", r"\/"),
+    "JSON, first character": lambda text: f"\\u{ord(text[0]):04x}{text[1:]}",
+    "JSON, all": lambda text: "".join(f"\\u{ord(char):04X}" for char in text),
+    "JSON twice": lambda text: "".join(f"\\\\u{ord(char):04x}" for char in text),
+    "Python": lambda text: "".join(f"\\x{ord(char):02x}" for char in text),
+    "URL": lambda text: quote(text, safe=""),
+    "URL, all": lambda text: "".join(f"%{ord(char):02x}" for char in text),
+    "HTML": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "HTML, hexadecimal": lambda text: "".join(f"&#x{ord(char):02X};" for char in text),
+}
+
+
 @pytest.mark.parametrize("secret", [API_KEY, ECHOED])
-@pytest.mark.parametrize(
-    "spelled",
-    [
-        str,
-        lambda text: text.replace("/", r"\/"),
-        lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
-        lambda text: "".join(f"\\u{ord(char):04X}" for char in text),
-        lambda text: f"\\u{ord(text[0]):04x}{text[1:]}",
-        lambda text: "".join(f"\\\\u{ord(char):04x}" for char in text),
-        lambda text: "".join(f"\\x{ord(char):02x}" for char in text),
-        lambda text: quote(text, safe=""),
-        lambda text: "".join(f"%{ord(char):02x}" for char in text),
-        lambda text: "".join(f"&#{ord(char)};" for char in text),
-        lambda text: "".join(f"&#x{ord(char):02X};" for char in text),
-    ],
-    ids=[
-        "as it is",
-        "slash",
-        "json",
-        "JSON",
-        "first",
-        "twice",
-        "python",
-        "url",
-        "URL",
-        "html",
-        "HTML",
-    ],
-)
-def test_an_echo_is_blotted_out_however_it_is_spelled(
-    secret: str, spelled: Callable[[str], str]
-) -> None:
-    text = f'{{"error": "bad \\"key\\" {spelled(secret)}, \\u0022 \\n"}}'
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_echo_is_blotted_out_however_it_is_spelled(secret: str, spelling: str) -> None:
+    spelled = SPELLINGS[spelling](secret)
+    text = f'{{"error": "bad \\"key\\" {spelled}, \\u0022 \\n"}}'
     echo = echo_of(text)
     assert json.loads(echo)["error"].startswith('bad "key" [redacted], " ')
     assert secret not in json.dumps(echo)

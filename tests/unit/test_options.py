@@ -225,7 +225,7 @@ def generator(_: object) -> Iterator[int]:
     yield 1
 
 
-@pytest.mark.parametrize("callback", [Plain(), Plain, partial(print, "x"), [].append])
+@pytest.mark.parametrize("callback", [Plain(), Plain, partial(print, "x"), set[object]().add])
 def test_an_object_or_partial_may_be_called_back(callback: object) -> None:
     check_callback(callback)
 
@@ -403,6 +403,7 @@ async def test_a_request_that_cannot_be_made_is_our_error_and_nothing_leaves(
     ],
 )
 def test_an_endpoint_that_could_not_be_sent_is_not_made(wrong: dict[str, Any]) -> None:
-    right: dict[str, Any] = {"method": "GET", "path": "/a", "returns": object}
+    right = {"method": "GET", "path": "/a", "returns": object, "safety": Safety.SAFE}
+    arguments: dict[str, Any] = {**right, **wrong}
     with pytest.raises(ConfigurationError, match="of an endpoint is"):
-        Endpoint(**{**right, "safety": Safety.SAFE, **wrong})
+        Endpoint(**arguments)

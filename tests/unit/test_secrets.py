@@ -157,6 +157,18 @@ class OddHeaders:
         return httpx.Response(422, json={"error": "no"}, headers={"X-Request-Id": echo})
 
 
+class OddError(Exception):
+    """One that can be made once only."""
+
+    made = False
+
+    def __init__(self, text: str) -> None:
+        if self.made:
+            raise ZeroDivisionError
+        OddError.made = True
+        super().__init__(text)
+
+
 class OddProtocol:
     """A server whose answer is none, and is quoted by whoever tells."""
 
@@ -177,6 +189,7 @@ class OddProtocol:
         OddProtocol(httpx.ConnectError),
         OddProtocol(OSError),
         OddProtocol(ZeroDivisionError),
+        OddProtocol(OddError),
     ],
 )
 async def test_an_echo_in_a_header_or_a_broken_answer_is_blotted_out(
