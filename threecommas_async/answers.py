@@ -69,9 +69,7 @@ def not_sent(call: Call[T], cause: BaseException, text: str) -> RequestNotSentEr
     return error
 
 
-def unanswered(
-    call: Call[T], why: str, cause: BaseException | None = None
-) -> OutcomeUnknownError:
+def unanswered(call: Call[T], why: str, cause: BaseException | None = None) -> OutcomeUnknownError:
     """Return the error of a request that may have left and was not answered.
 
     `why` is the reason, or what may be told of the exception that was the cause.

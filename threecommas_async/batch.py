@@ -269,7 +269,7 @@ class CloseBatch(Generic[T]):
             return
         try:
             self._on_outcome(outcome)
-        except (Exception, asyncio.CancelledError):  # the others have to be closed all the same
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the others have to be closed
             log.exception("on_outcome failed for trade %d", outcome.trade_id)
 
     def _outcome_now(self, entity_id: int) -> CloseOutcome[T]:

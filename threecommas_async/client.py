@@ -146,7 +146,7 @@ class AsyncClient:
         _check_ways_out(transport, http_client)
         self._auth = SigningAuth(key.value, _signer(secrets, json_form))
         self._owned = http_client is None
-        self._http = _http_client(url, transport, http_client, max_connections)
+        self._http = _http_client(url, transport, http_client, max_connections, max_response_bytes)
         self._pipeline = Pipeline(
             http=self._http,
             base_url=url,
@@ -332,20 +332,23 @@ def _http_client(
     transport: httpx.AsyncBaseTransport | None,
     http_client: httpx.AsyncClient | None,
     max_connections: int,
+    max_response_bytes: int,
 ) -> httpx.AsyncClient:
     if http_client is not None:
         return http_client
     if transport is None:
-        transport = _connections(url, max_connections)
+        transport = _connections(url, max_connections, max_response_bytes)
     return HTTPClient(transport, {"User-Agent": f"threecommas-async/{__version__}"})
 
 
-def _connections(url: httpx.URL, max_connections: int) -> httpx.AsyncBaseTransport:
+def _connections(
+    url: httpx.URL, max_connections: int, max_response_bytes: int
+) -> httpx.AsyncBaseTransport:
     # One TLS context for all connections: making one takes tens of milliseconds.
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
     proxy = Hidden(environment_proxy(url))  # it may have a password
     if proxy.value is None:
-        return ConnectionSlots(url, tls)
+        return ConnectionSlots(url, tls, max_response_bytes)
     proxied = _proxied(proxy.value, tls, max_connections)
     if isinstance(proxied, str):
         raise ConfigurationError(proxied)

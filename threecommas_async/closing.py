@@ -56,8 +56,10 @@ T = TypeVar("T")
 class Target(Protocol[T]):
     """What closing needs to know of a kind of entity."""
 
-    registry: CloseRegistry[T]
-    """What the closes of these entities know of each other."""
+    @property
+    def registry(self) -> CloseRegistry[T]:
+        """What the closes of these entities know of each other."""
+        ...
 
     async def close(self, entity_id: int, trace: Trace) -> T:
         """POST the close and return the entity as answered."""
@@ -91,7 +93,7 @@ class Target(Protocol[T]):
 
 
 def stops_everything(error: ThreeCommasError | None) -> bool:
-    """Tell whether an error concerns the key, the address or the client: no other close can pass."""
+    """Tell whether an error concerns key, address or client, so that no other close can pass."""
     if isinstance(error, PermissionDeniedError):
         return _mentions(error, "permission", "scope", "api key", "api_key")
     return isinstance(

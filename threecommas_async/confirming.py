@@ -109,7 +109,9 @@ class Watched(Generic[T]):
             error: ThreeCommasError = CloseFailedError(entity_id, self._target.failure(result))
             self._settle(CloseState.FAILED, result, error)
         elif self._open >= _OPEN_AGAIN and asyncio.get_running_loop().time() >= self._late_at:
-            text = f"trade {entity_id}: the close was accepted, yet the trade stays open; look at it"
+            text = (
+                f"trade {entity_id}: the close was accepted, yet the trade stays open; look at it"
+            )
             self._target.registry.reopen(entity_id)
             self._settle(CloseState.UNKNOWN, result, OutcomeUnknownError(text))
 

@@ -65,5 +65,5 @@ def emit(hooks: Sequence[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except (Exception, asyncio.CancelledError):  # foreign code: no close may fail for it
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - no close may fail for it
             log.exception("hook %r failed", hook)

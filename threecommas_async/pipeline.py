@@ -12,8 +12,6 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-import httpx
-
 from .answers import (
     NOT_SENT,
     Redacted,
@@ -33,12 +31,15 @@ from .error_body import one_line
 from .errors import APIStatusError, RateLimitError, RequestNotSentError, ThreeCommasError
 from .hooks import AttemptEnded, Blocked, Hook, emit
 from .logs import log
-from .messages import Answer, Request, receive
+from .messages import Answer, BodyError, Request, receive
 from .ownership import Owner
+from .request import RequestFactory
 from .retry import Fate, RetryPolicy, classify, next_delay
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
+
+    import httpx
 
     from .auth import SigningAuth
     from .options import CallOptions
@@ -49,14 +50,10 @@ __all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
-# A request of these says how long its body is, also when it has none.
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-# What `messages.receive` can undo.
-_ACCEPT_ENCODING: Final = "gzip, deflate"
 # Seconds for which the server may still come to count a request, where the attempt has no limit.
 _STILL_COUNTED: Final = 60.0
-# `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in each,
-# is for a limiter of the user's that takes its time.
+# `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in
+# each, is for a limiter of the user's that takes its time.
 _TURNS_TO_END: Final = 100
 
 
@@ -81,7 +78,7 @@ class Pipeline:
         self.retry = retry
         self.closed = False
         self._http = http
-        self._origin = base_url.copy_with(raw_path=b"/")
+        self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth
         self._limiter = limiter
@@ -89,9 +86,6 @@ class Pipeline:
         self._timeout = timeout
         self._attempt_timeout = attempt_timeout
         self._max_bytes = max_response_bytes
-        self._headers = headers
-        self._theirs: list[tuple[bytes, bytes]] | None = None
-        self._prepared: dict[str, httpx.Headers] = {}
         self._hooks = tuple(hooks)
         self._owner = Owner("a client")
         self._under_way: set[asyncio.Timeout] = set()
@@ -164,10 +158,14 @@ class Pipeline:
                     self._under_way.discard(limit)
         except TimeoutError:
             pass  # raised below, outside, so that no other error is attached
+        raise self._cut_short(call, trace, deadline)
+
+    def _cut_short(self, call: Call[T], trace: Trace, deadline: float | None) -> ThreeCommasError:
+        """Return the error of a call that was ended by its deadline or with the client."""
         trace.unknown |= trace.in_flight and call.unsafe
         if self.closed or deadline is None:
-            raise after_closing(call, trace)
-        raise after_deadline(call, trace, deadline)
+            return after_closing(call, trace)
+        return after_deadline(call, trace, deadline)
 
     async def aclose(self) -> None:
         """End all calls that are under way: after this nothing is sent."""
@@ -216,7 +214,7 @@ class Pipeline:
                 try:
                     if self._blocked_for() or not permit.usable():
                         continue  # a 429 came in while this one stood at the gate
-                    request = self._build(call)
+                    request = self._requests.make(call)
                     trace.leave()
                     waited = loop.time() - began
                     sent, still_counted = True, self._longest(call) or _STILL_COUNTED
@@ -280,7 +278,7 @@ class Pipeline:
         own = self._blocked_until - asyncio.get_running_loop().time()
         try:
             return max(0.0, own, self._limiter.blocked_for())
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
             log.exception("the rate limiter failed to tell whether it blocks")
             return max(0.0, own)
 
@@ -293,9 +291,7 @@ class Pipeline:
         phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
         return None if None in phases else sum(phase for phase in phases if phase is not None)
 
-    async def _exchange(
-        self, call: Call[T], request: Request
-    ) -> Answer | ThreeCommasError:
+    async def _exchange(self, call: Call[T], request: Request) -> Answer | ThreeCommasError:
         """Send the request and return the answer, or the error that stands for its absence.
 
         Errors are returned, so that they are raised outside of any `except`: what httpx raised has
@@ -303,14 +299,19 @@ class Pipeline:
         """
         auth = self._auth if call.endpoint.signed else None
         longest = self._longest(call)
+        limit = asyncio.timeout(longest)
         try:
-            async with asyncio.timeout(longest) as limit:
+            async with limit:
                 response = await self._http.send(
                     request, auth=auth, follow_redirects=False, stream=True
                 )
                 return await receive(response, max_bytes=self._max_bytes)
         except NOT_SENT as error:
             return not_sent(call, error, self._text_of(error, request))
+        except BodyError as error:
+            if classify(error.answer.status_code) is Fate.DONE:
+                return unreadable(call, self._redacted(error.answer, request), str(error))
+            return error.answer  # its status says enough: a 429 blocks, whatever comes with it
         except (Exception, asyncio.CancelledError) as error:  # the request may have left
             if _was_cancelled(error):
                 raise
@@ -321,39 +322,6 @@ class Pipeline:
     def _text_of(self, error: BaseException, request: Request) -> str:
         # Redacted first: a key that is cut in two is not found.
         return one_line(self._auth.redact(str(error), request))
-
-    def _build(self, call: Call[T]) -> Request:
-        # No call waits for a connection inside httpx: the gate is in front of it.
-        timeout = self._timeout if call.timeout is None else httpx.Timeout(call.timeout)
-        request = Request(
-            call.endpoint.method,
-            origin=self._origin,
-            target=call.target,
-            headers=self._headers_of_all(call.endpoint.method),
-            body=call.body or b"",
-            extensions={"timeout": {**timeout.as_dict(), "pool": None}},
-        )
-        if call.extra_headers:
-            request.headers.update(call.extra_headers)
-        if call.body is not None:
-            request.headers["Content-Type"] = "application/json"
-            request.headers["Content-Length"] = str(len(call.body))
-        return request
-
-    def _headers_of_all(self, method: str) -> httpx.Headers:
-        """Return what all requests carry: the headers of the httpx client, and ours on top."""
-        theirs = self._http.headers.raw
-        if theirs != self._theirs:  # the client is the user's, who may set some at any time
-            self._theirs, self._prepared = theirs, {}
-        if method not in self._prepared:
-            headers = httpx.Headers({"Host": self._origin.netloc.decode("ascii")})
-            headers.update(self._http.headers)
-            headers.update(self._headers)
-            headers["Accept-Encoding"] = _ACCEPT_ENCODING
-            if method in _WITH_BODY:
-                headers["Content-Length"] = "0"
-            self._prepared[method] = headers
-        return self._prepared[method]
 
     async def _understand(
         self, call: Call[T], request: Request, answer: Answer | ThreeCommasError
@@ -462,8 +430,6 @@ def _with_last_reason(failure: RequestNotSentError, trace: Trace) -> RequestNotS
     """Return a refusal that also says what the attempt before it ended in."""
     if trace.last_error is None:
         return failure
-    error = RequestNotSentError(
-        f"{failure}{last_reason(trace)}", available_in=failure.available_in
-    )
+    error = RequestNotSentError(f"{failure}{last_reason(trace)}", available_in=failure.available_in)
     error.__cause__ = trace.last_error
     return error

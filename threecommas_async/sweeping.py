@@ -123,9 +123,7 @@ class Sweep(Generic[T]):
         reason = RequestNotSentError("dry run: nothing was sent")
         listed = await self._list()
         for entity_id, entity in (listed.closable | listed.cancellable).items():
-            self._outcomes[entity_id] = CloseOutcome(
-                entity_id, CloseState.NOT_SENT, entity, reason
-            )
+            self._outcomes[entity_id] = CloseOutcome(entity_id, CloseState.NOT_SENT, entity, reason)
         return self._report(listed, await self._unmatched(listed))
 
     async def run(self) -> CloseReport[T]:
@@ -262,7 +260,9 @@ class Sweep(Generic[T]):
         if wholesale and self._wholesale is not None:
             error = await self._close_wholesale(self._wholesale, due)
             if error is not None and stops_everything(error):
-                self._outcomes |= {i: CloseOutcome(i, CloseState.NOT_SENT, None, error) for i in due}
+                self._outcomes |= {
+                    i: CloseOutcome(i, CloseState.NOT_SENT, None, error) for i in due
+                }
                 return
             in_question = due if error is None else []
         left = None

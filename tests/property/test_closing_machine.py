@@ -293,7 +293,9 @@ class Closing(RuleBasedStateMachine):
 
         return hear
 
-    async def _close_many(self, call: Call, options: dict[str, Any], *, iterate: int | None) -> None:
+    async def _close_many(
+        self, call: Call, options: dict[str, Any], *, iterate: int | None
+    ) -> None:
         began, check = self.loop.time(), self.server.check
         batch = call.batch = self.client.smart_trades.close_many(
             call.ids, on_outcome=self.hear(call), **options

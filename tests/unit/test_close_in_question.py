@@ -21,8 +21,8 @@ from tests.support import (
 )
 from threecommas_async import (
     AsyncClient,
-    CloseState,
     ClientClosedError,
+    CloseState,
     OutcomeUnknownError,
     RequestNotSentError,
     RetryPolicy,

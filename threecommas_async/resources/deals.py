@@ -204,7 +204,7 @@ class Deals(ClosableResource[Deal]):
         query, options = split_filters(filters, DealFilters)
         return await self._page(offset, limit, query, options)
 
-    async def _page(
+    async def _page(  # noqa: PLR0913, PLR0917 - a page, and how to ask for it
         self,
         offset: int,
         limit: int,
@@ -229,7 +229,9 @@ class Deals(ClosableResource[Deal]):
         """Go through the pages of a list, see `list`."""
         ordered = {"order": "created_at", "order_direction": "ASC", **filters}
         return every_page(
-            lambda number: self._page((number - 1) * PAGE_SIZE, PAGE_SIZE, ordered, options, priority, trace),
+            lambda number: self._page(
+                (number - 1) * PAGE_SIZE, PAGE_SIZE, ordered, options, priority, trace
+            ),
             lambda deal: deal.id,
         )
 

@@ -52,7 +52,7 @@ def _compare(name: str, wanted: object, fact: object) -> Match:
 
 
 def pair_facts(pair: str | None) -> dict[str, object]:
-    """Return what a pair, QUOTE_BASE, says of base and quote; only the first underscore parts it."""
+    """Return what a pair says of base and quote: the first underscore of QUOTE_BASE parts them."""
     quote, _, base = (pair or "").partition("_")
     return {"pair": pair, "base": base or None, "quote": quote or None}
 
@@ -87,9 +87,7 @@ def scope_of(
     options: CallOptions = target.options
     return Scope(
         listing=lambda: target.pages({**filters, **target.active}, options),
-        everything=(lambda: target.pages(target.active, options))
-        if filters
-        else None,
+        everything=(lambda: target.pages(target.active, options)) if filters else None,
         filters=", ".join(f"{name}={value!r}" for name, value in filters.items()),
         match=lambda entity: match_filters(filters, facts(entity)),
         place=place,

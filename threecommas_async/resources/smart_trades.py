@@ -214,7 +214,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
         query, options = split_filters(filters, SmartTradeFilters)
         return await self._page(page, per_page, query, options)
 
-    async def _page(
+    async def _page(  # noqa: PLR0913, PLR0917 - a page, and how to ask for it
         self,
         page: int,
         per_page: int,
