@@ -3,9 +3,21 @@
 import asyncio
 import ssl
 
+import hypothesis
 import pytest
 
 from threecommas_async import client
+
+# What a run finds must not depend on what runs before it left in `.hypothesis`, nor on a busy
+# machine. A failure is repeated with the line that it prints.
+hypothesis.settings.register_profile(
+    "suite",
+    database=None,
+    print_blob=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

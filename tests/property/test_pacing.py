@@ -115,7 +115,7 @@ def most_in_a_fixed_window(arrivals: list[Arrival], window: float) -> int:
     return most
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     crowd=st.lists(callers(), max_size=60),
     limit=st.integers(1, 12),
@@ -132,7 +132,7 @@ def test_no_window_ever_sees_more_than_the_limit(
     assert most_in_a_rolling_window(listed, 5.0) <= 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(crowd=st.lists(callers(), max_size=60), limit=st.integers(1, 12))
 def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
     crowd: list[Caller], limit: int
@@ -151,7 +151,7 @@ def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
     in_virtual_time(all_slots())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     reads=st.integers(0, 30),
     closes=st.lists(seconds, max_size=30),

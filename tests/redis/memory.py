@@ -150,6 +150,7 @@ class Wire:
         if self.swallows_cancel:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(1)
+            await asyncio.sleep(0)  # redis-py has written now, and goes on to read
         self._answers()
         return answer
 
