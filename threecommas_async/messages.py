@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
+from attrs import evolve, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
-__all__ = ["Request", "answer_of", "target_of"]
+__all__ = [
+    "MAX_RESPONSE_BYTES",
+    "Answer",
+    "BodyError",
+    "BodyTooLarge",
+    "Request",
+    "answer_of",
+    "collect",
+    "receive",
+    "target_of",
+]
+
+# The longest list page seen (100 trades) has 300 KB.
+MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
+# Decompressing more at a time than this would hold up the event loop.
+_PIECE = 64 * 1024
 
 
 class Request(httpx.Request):
@@ -59,35 +77,129 @@ def target_of(request: httpx.Request) -> str:
     return request.url.raw_path.decode("ascii")
 
 
-class _PlainResponse(httpx.Response):
-    """An answer whose body came whole and as it is; httpx would look for what to undo."""
+class WholeBody(httpx.AsyncByteStream):
+    """A body that has come whole, still encoded as the server sent it."""
 
-    def __init__(self, status_code: int, headers: httpx.Headers, body: bytes) -> None:
-        stream = httpx.ByteStream(body)
-        super().__init__(status_code, headers=headers, stream=stream)
+    def __init__(self, body: bytes) -> None:
         self._body = body
 
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+
+@frozen(repr=False)
+class Answer:
+    """What the server answered.
+
+    Its repr shows neither headers nor body: a server may have echoed the key in them.
+    """
+
+    status_code: int
+    headers: httpx.Headers
+    body: bytes
+    """The body, decompressed."""
+
     @property
-    def content(self) -> bytes:
-        """The body."""
-        return self._body
+    def text(self) -> str:
+        """The body as UTF-8, whatever charset the server names: nothing of it ever raises."""
+        return self.body.decode("utf-8", errors="replace")
 
-    def read(self) -> bytes:
-        """Return the body."""
-        return self._body
-
-    async def aread(self) -> bytes:
-        """Return the body."""
-        return self._body
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.status_code}>"
 
 
-def answer_of(
-    status_code: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
-) -> httpx.Response:
-    """Return a complete answer of what came over the wire."""
-    parsed = httpx.Headers(headers)
-    if "content-encoding" not in parsed:
-        return _PlainResponse(status_code, parsed, body)
-    response = httpx.Response(status_code, headers=parsed, stream=httpx.ByteStream(body))
-    response.read()
-    return response
+class BodyError(Exception):
+    """The server answered, but the body cannot be had.
+
+    Attributes:
+        answer: status and headers, which are known; its body is empty.
+    """
+
+    def __init__(self, text: str, answer: Answer) -> None:
+        super().__init__(text)
+        self.answer = answer
+
+
+class BodyTooLarge(BodyError):  # noqa: N818 - reads better where it is caught
+    """The body is longer than the limit, as it came or decompressed."""
+
+    def __init__(self, max_bytes: int, answer: Answer) -> None:
+        text = (
+            f"the answer's body is longer than {max_bytes} bytes; if answers of this size are to "
+            "be expected, raise it with AsyncClient(max_response_bytes=...)"
+        )
+        super().__init__(text, answer)
+
+
+async def receive(response: httpx.Response, *, max_bytes: int) -> Answer:
+    """Read an answer got with `stream=True` to its end, decompress it, and close it.
+
+    Args:
+        response: the answer, not read yet, or read by whoever made it.
+        max_bytes: how long the body may be, as it comes and decompressed.
+
+    Raises:
+        BodyTooLarge: the body is longer.
+        BodyError: the body's encoding was not asked for, or is broken.
+        httpx.TransportError: the connection failed on the way.
+    """
+    head = Answer(response.status_code, response.headers, b"")
+    try:
+        if response.is_stream_consumed:  # by a mock or an event hook: httpx has decompressed it
+            body = await collect(WholeBody(response.content), head, max_bytes)
+        else:
+            assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
+            body = await collect(response.stream, head, max_bytes)
+            if body and "content-encoding" in response.headers:
+                body = await collect(_decompressed(body, head), head, max_bytes)
+    finally:
+        await response.aclose()
+    return evolve(head, body=body)
+
+
+async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> bytes:
+    """Join the parts of a body.
+
+    Raises:
+        BodyTooLarge: there are more than `max_bytes`; the parts after that are not asked for.
+    """
+    body = bytearray()
+    async for part in parts:
+        body += part
+        if len(body) > max_bytes:
+            raise BodyTooLarge(max_bytes, head)
+    return bytes(body)
+
+
+async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
+    """Yield what was compressed in small pieces, with a turn for everyone else between them."""
+    try:
+        decoder = _decoder(head, body)
+        # The input goes in by pieces too: what finds no room in the output is copied each time.
+        for start in range(0, len(body), _PIECE):
+            packed, more = body[start : start + _PIECE], True
+            while more and not decoder.eof:
+                part = decoder.decompress(packed, _PIECE)
+                packed, more = decoder.unconsumed_tail, len(part) == _PIECE
+                yield part
+                await asyncio.sleep(0)
+    except zlib.error as error:
+        raise BodyError(f"the answer's body cannot be decompressed: {error}", head) from error
+    if not decoder.eof:
+        raise BodyError("the answer's compressed body ends too early", head)
+
+
+def _decoder(head: Answer, body: bytes) -> zlib._Decompress:
+    encoding = head.headers["content-encoding"].strip().lower()
+    if encoding == "gzip":
+        return zlib.decompressobj(zlib.MAX_WBITS | 16)
+    if encoding == "deflate":
+        # Some servers leave out the two bytes of zlib's header, by which it can be known.
+        whole = body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
+        return zlib.decompressobj(zlib.MAX_WBITS if whole else -zlib.MAX_WBITS)
+    raise BodyError(f"the answer's encoding {encoding[:40]!r} was not asked for", head)
+
+
+def answer_of(head: Answer, body: bytes) -> httpx.Response:
+    """Return an answer of which the body has come, for httpx or `receive` to decompress."""
+    return httpx.Response(head.status_code, headers=head.headers, stream=WholeBody(body))

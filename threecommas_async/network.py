@@ -8,7 +8,9 @@ is one. HTTP stays with httpcore and h11.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from contextlib import asynccontextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -16,7 +18,7 @@ import httpcore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
 __all__ = ["AsyncioBackend"]
 
@@ -27,10 +29,19 @@ _Address: TypeAlias = "tuple[int, int, int, str, tuple[Any, ...]]"
 _HEAD_START = 0.25
 # Beyond so many bytes that nobody has read, the peer is made to wait.
 _HIGH_WATER = 256 * 1024
+# So many bytes are read at a time, and parsed before anything else has its turn.
+_PIECE = 16 * 1024
 
 
 class AsyncioBackend(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections on the running event loop."""
+    """Opens TCP connections on the running event loop.
+
+    Args:
+        encrypted: whether TLS is agreed on before anything is read from a connection.
+    """
+
+    def __init__(self, *, encrypted: bool = False) -> None:
+        self._encrypted = encrypted
 
     async def connect_tcp(
         self,
@@ -41,17 +52,25 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
     ) -> httpcore.AsyncNetworkStream:
         """Connect, trying the host's addresses side by side."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(timeout):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                connected = await _first_to_connect(_taking_turns(found))
-                _, protocol = await loop.create_connection(_Bytes, sock=connected)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
-        return _Stream(protocol)
+        async with _connecting(timeout):
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            connected = await _first_to_connect(_taking_turns(found))
+            return _Unencrypted(connected) if self._encrypted else await _open(connected)
+
+
+@asynccontextmanager
+async def _connecting(timeout: float | None) -> AsyncGenerator[None]:
+    """Bound the time, and turn whatever keeps a connection from being made into "not sent"."""
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except TimeoutError as error:
+        raise httpcore.ConnectTimeout(str(error)) from error
+    # A host name or port that cannot exist is a ValueError (UnicodeError is one) or an
+    # OverflowError; ssl.SSLError is an OSError.
+    except (OSError, ValueError, OverflowError) as error:
+        raise httpcore.ConnectError(str(error)) from error
 
 
 def _taking_turns(found: Sequence[_Address]) -> list[_Address]:
@@ -113,7 +132,7 @@ class _Bytes(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.buffer = bytearray()
-        self.over = False
+        self.over = True  # until it has begun
         self.error: Exception | None = None
         self.transport: asyncio.Transport
         self._reading_paused = False
@@ -123,6 +142,7 @@ class _Bytes(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.over = False
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -175,6 +195,47 @@ class _Bytes(asyncio.Protocol):
         return data
 
 
+async def _open(
+    connected: socket.socket,
+    tls: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+) -> _Stream:
+    """Begin to read from a connected socket, encrypted from the first byte on or not at all."""
+    protocol = _Bytes()
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: protocol, sock=connected, ssl=tls, server_hostname=server_hostname
+        )
+    except BaseException:
+        # Cancelled when all was agreed on already: closing in good order would take its time.
+        if not protocol.over:
+            protocol.transport.abort()
+        connected.close()  # where nobody has taken it over yet
+        raise
+    return _Stream(protocol)
+
+
+class _Unencrypted(httpcore.AsyncNetworkStream):
+    """A connection of which nothing is read or written before TLS has been agreed on.
+
+    What somebody in between writes in the clear thus reaches TLS, which refuses it, and can never
+    be taken for an answer.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Go on encrypted."""
+        async with _connecting(timeout):
+            return await _open(self._socket, ssl_context, server_hostname)
+
+
 class _Stream(httpcore.AsyncNetworkStream):
     """One connection."""
 
@@ -188,7 +249,9 @@ class _Stream(httpcore.AsyncNetworkStream):
     ) -> bytes:
         """Return what has come in; empty when the connection is over."""
         protocol = self._protocol
-        if not protocol.buffer and not protocol.over:
+        if protocol.buffer:
+            await asyncio.sleep(0)  # a flood does not keep the event loop to itself
+        elif not protocol.over:
             try:
                 async with asyncio.timeout(timeout):
                     await protocol.readable()
@@ -196,7 +259,7 @@ class _Stream(httpcore.AsyncNetworkStream):
                 raise httpcore.ReadTimeout(str(error)) from error
         if not protocol.buffer and protocol.error is not None:
             raise httpcore.ReadError(str(protocol.error)) from protocol.error
-        return protocol.take(max_bytes)
+        return protocol.take(min(max_bytes, _PIECE))
 
     async def write(
         self,
@@ -220,26 +283,6 @@ class _Stream(httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         """Close at once: nothing that is not answered yet is of use any more."""
         self._protocol.transport.abort()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Go on encrypted."""
-        loop, protocol = asyncio.get_running_loop(), self._protocol
-        try:
-            async with asyncio.timeout(timeout):
-                transport = await loop.start_tls(
-                    protocol.transport, protocol, ssl_context, server_hostname=server_hostname
-                )
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout(str(error)) from error
-        except OSError as error:  # ssl.SSLError is one
-            raise httpcore.ConnectError(str(error)) from error
-        protocol.transport = cast("asyncio.Transport", transport)
-        return self
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's interface
         """Tell about the connection; `is_readable` on an idle one means that it is no good."""

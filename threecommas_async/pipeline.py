@@ -28,7 +28,7 @@ from .errors import (
     api_status_error,
 )
 from .hooks import AttemptEnded, Blocked, Hook, emit
-from .messages import Request
+from .messages import MAX_RESPONSE_BYTES, Answer, Request, receive
 from .retry import Block, Fate, RetryPolicy, classify, next_delay, read_block
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Pipeline:
             trace.unknown |= result.may_have_taken_effect
             raise result
 
-    async def _exchange(self, call: Call[T]) -> httpx.Response | ThreeCommasError:
+    async def _exchange(self, call: Call[T]) -> tuple[Answer, Request] | ThreeCommasError:
         """Send the request and return the answer, or the error that stands for its absence.
 
         Errors are returned, so that they are raised outside of any `except`: what httpx raised has
@@ -196,7 +196,11 @@ class Pipeline:
         request = self._build(call)
         auth = self._auth if call.endpoint.signed else None
         try:
-            return await self._http.send(request, auth=auth, follow_redirects=False)
+            response = await self._http.send(
+                request, auth=auth, follow_redirects=False, stream=True
+            )
+            answer = await receive(response, max_bytes=MAX_RESPONSE_BYTES)
+            return answer, request
         except _NOT_SENT as error:
             cause: Exception = error
             failure: ThreeCommasError = RequestNotSentError(
@@ -236,23 +240,25 @@ class Pipeline:
             headers = httpx.Headers({"Host": self._origin.netloc.decode("ascii")})
             headers.update(self._http.headers)
             headers.update(self._headers)
+            headers["Accept-Encoding"] = "gzip, deflate"
             if method in _WITH_BODY:
                 headers["Content-Length"] = "0"
             self._prepared[method] = headers
         return self._prepared[method]
 
     async def _understand(
-        self, call: Call[T], answer: httpx.Response | ThreeCommasError
+        self, call: Call[T], answer: tuple[Answer, Request] | ThreeCommasError
     ) -> Response[T] | ThreeCommasError:
         """Turn an answer into data or an error; after a 429 or 418, block everyone first."""
         if isinstance(answer, ThreeCommasError):
             return answer
+        answer, request = answer
         status_code, endpoint = answer.status_code, call.endpoint
         if classify(status_code) is Fate.DONE:
             # Answers come in by the dozen: a turn for everyone else before each is parsed.
             await asyncio.sleep(0)
-            return await self._decoded(call, answer)
-        body = self._auth.redact(answer.text, answer.request)
+            return await self._decoded(call, answer, request)
+        body = self._auth.redact(answer.text, request)
         block = self._read_block(call, answer, body)
         error = api_status_error(
             status_code=status_code,
@@ -274,7 +280,7 @@ class Pipeline:
         await self._limiter.block(seconds)
         emit(self._hooks, Blocked(status_code=error.status_code, seconds=seconds))
 
-    def _read_block(self, call: Call[T], answer: httpx.Response, body: str) -> Block | None:
+    def _read_block(self, call: Call[T], answer: Answer, body: str) -> Block | None:
         if answer.status_code not in {418, 429}:
             return None
         bucket = call.endpoint.bucket
@@ -287,21 +293,21 @@ class Pipeline:
         )
 
     async def _decoded(
-        self, call: Call[T], answer: httpx.Response
+        self, call: Call[T], answer: Answer, request: Request
     ) -> Response[T] | ThreeCommasError:
         try:
-            data = await _with_pauses(decode_in_steps(answer.content, call.endpoint.returns))
+            data = await _with_pauses(decode_in_steps(answer.body, call.endpoint.returns))
         except StructureError as error:
             return ResponseDecodeError(
                 str(error),
                 status_code=answer.status_code,
                 method=call.endpoint.method,
                 path=call.path,
-                body=self._auth.redact(answer.text, answer.request),
+                body=self._auth.redact(answer.text, request),
                 request_id=answer.headers.get("x-request-id"),
                 may_have_taken_effect=call.endpoint.safety is Safety.UNSAFE,
             )
-        return Response(data, answer.status_code, answer.headers, answer.content)
+        return Response(data, answer.status_code, answer.headers, answer.body)
 
     def _tell(
         self,

@@ -9,6 +9,7 @@ travel over does not change because some other package came along.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib.util import find_spec
 from io import BytesIO
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from .messages import answer_of, target_of
+from .messages import MAX_RESPONSE_BYTES, Answer, answer_of, collect, target_of
 from .transport import environment_proxy
 
 if find_spec("aiohttp") is None:
@@ -46,6 +47,9 @@ _HTTPX_ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], .
     (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
 )
 
+# Name and password in the URL of a proxy, which aiohttp shows in its errors.
+_CREDENTIALS: Final = re.compile(r"//\S*@")
+
 # httpx has set these where they are wanted; aiohttp is to add none of its own.
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -59,35 +63,49 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     Args:
         tls: the TLS settings; default: those of httpx.
+        max_bytes: how long an answer's body may be, as it comes over the wire.
 
     Raises:
         httpx.TransportError: see httpx. The client turns it into an error of its own.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, max_bytes: int = MAX_RESPONSE_BYTES
+    ) -> None:
         self._tls = tls
+        self._max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
         self._origin = ""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and read the whole answer."""
+        try:
+            return await self._exchange(request)
+        except (aiohttp.ClientError, OSError) as error:
+            failure: BaseException = _in_httpx_terms(error)
+        except BaseException as error:  # noqa: BLE001 - raised again below, a cancellation too
+            failure = error
+        # Without the frames of aiohttp and the exceptions below this one: they hold the headers,
+        # with key and signature, as locals.
+        failure.__cause__ = failure.__context__ = None
+        raise failure.with_traceback(None)
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
         session = self._session or self._open(request.url)
         body = await request.aread()
-        try:
-            answer = await session.request(
-                request.method,
-                URL(self._origin + target_of(request), encoded=True),
-                headers=[(k.decode("ascii"), v.decode("ascii")) for k, v in request.headers.raw],
-                data=BytesIO(body) if body else None,
-                timeout=_timeout_of(request, body),
-                allow_redirects=False,
-                # Nothing else is sent again by aiohttp itself; going through it takes time.
-                middlewares=() if request.method == "POST" else (_once,),
-            )
-            content = await answer.read()  # closes the connection where it fails
-        except (aiohttp.ClientError, OSError) as error:
-            raise _in_httpx_terms(error) from error
-        return answer_of(answer.status, answer.raw_headers, content)
+        async with session.request(
+            request.method,
+            URL(self._origin + target_of(request), encoded=True),
+            headers=[(k.decode("ascii"), v.decode("ascii")) for k, v in request.headers.raw],
+            data=BytesIO(body) if body else None,
+            timeout=_timeout_of(request, body),
+            allow_redirects=False,
+            # Nothing else is sent again by aiohttp itself; going through it takes time.
+            middlewares=() if request.method == "POST" else (_once,),
+        ) as answer:  # leaving it before the answer's end closes the connection
+            head = Answer(answer.status, httpx.Headers(answer.raw_headers), b"")
+            parts = answer.content.iter_any()
+            return answer_of(head, await collect(parts, head, self._max_bytes))
 
     def _open(self, url: httpx.URL) -> aiohttp.ClientSession:
         """Open the session, now that there is an event loop and an address."""
@@ -102,7 +120,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             connector=aiohttp.TCPConnector(limit=0, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NOT_ADDED,
-            auto_decompress=False,  # httpx does
+            auto_decompress=False,  # `receive` does, or httpx
             proxy=proxy,
         )
         return self._session
@@ -129,10 +147,11 @@ async def _once(
 
 
 def _in_httpx_terms(error: Exception) -> httpx.TransportError:
+    text = _CREDENTIALS.sub("//", str(error))
     for theirs, httpx_error in _HTTPX_ERRORS:
         if isinstance(error, theirs):
-            return httpx_error(str(error))
-    return httpx.ReadError(str(error))
+            return httpx_error(text)
+    return httpx.ReadError(text)
 
 
 def _timeout_of(request: httpx.Request, body: bytes) -> aiohttp.ClientTimeout:

@@ -16,7 +16,7 @@ import httpx
 
 from .auth import SigningAuth
 from .config import is_loopback
-from .messages import answer_of, target_of
+from .messages import MAX_RESPONSE_BYTES, Answer, answer_of, collect, target_of
 from .network import AsyncioBackend
 
 if TYPE_CHECKING:
@@ -53,13 +53,20 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
     """Routes each request to an idle connection, or a new one.
 
     The last one used goes first, so that in quiet times the others expire. A connection over which
-    anything went wrong is dropped.
+    anything went wrong is dropped, and so is one that holds more than the answer that was asked
+    for, or was made by another process or for another event loop.
     """
 
-    def __init__(self, url: httpx.URL, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        url: httpx.URL,
+        tls: ssl.SSLContext | None,
+        max_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, url.port or _PORTS[url.scheme])
         self._tls = tls
-        self._backend = AsyncioBackend()
+        self._max_bytes = max_bytes
+        self._backend = AsyncioBackend(encrypted=url.scheme == "https")
         self._idle: list[httpcore.AsyncHTTPConnection] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -67,7 +74,8 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         connection = await self._take()
         try:
             answer = await connection.handle_async_request(_to_httpcore(request, self._origin))
-            body = b"".join([part async for part in answer.aiter_stream()])
+            head = Answer(answer.status, httpx.Headers(answer.headers), b"")
+            body = await collect(answer.aiter_stream(), head, self._max_bytes)
             await answer.aclose()
         except BaseException as error:
             await connection.aclose()
@@ -75,8 +83,11 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             if httpx_error is None:
                 raise
             raise httpx_error(str(error)) from error
-        self._idle.append(connection)
-        return answer_of(answer.status, answer.headers, body)
+        if _is_spent(connection):
+            self._idle.append(connection)
+        else:
+            await connection.aclose()
+        return answer_of(head, body)
 
     async def _take(self) -> httpcore.AsyncHTTPConnection:
         while self._idle:
@@ -99,6 +110,17 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
 
 
 _PORTS = {"http": 80, "https": 443}
+
+
+def _is_spent(connection: httpcore.AsyncHTTPConnection) -> bool:
+    """Return whether nothing is left of the last answer that the next request could get.
+
+    h11 holds what came with the answer but is not part of it, and httpcore shows that nowhere in
+    public. Where it cannot be looked at, the connection is not used again.
+    """
+    http = getattr(connection, "_connection", None)
+    parser = getattr(http, "_h11_state", None)
+    return getattr(parser, "trailing_data", None) == (b"", False)
 
 
 def _to_httpcore(request: httpx.Request, origin: httpcore.Origin) -> httpcore.Request:
@@ -133,17 +155,10 @@ class HTTPClient(httpx.AsyncClient):
         auth: Any = None,  # noqa: ANN401 - httpx's interface
         **_: Any,  # noqa: ANN401 - same
     ) -> httpx.Response:
-        """Sign, send, and return the answer, read to its end."""
+        """Sign, send, and return the answer, which is for `receive` to read and close."""
         if isinstance(auth, SigningAuth):
             await auth.sign(request)
-        response = await self._straight.handle_async_request(request)
-        response.request = request
-        try:
-            await response.aread()
-        except BaseException:
-            await response.aclose()
-            raise
-        return response
+        return await self._straight.handle_async_request(request)
 
 
 def environment_proxy(url: httpx.URL) -> str | None:
