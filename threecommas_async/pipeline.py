@@ -28,7 +28,7 @@ from .errors import (
     api_status_error,
 )
 from .hooks import AttemptEnded, Blocked, Hook, emit
-from .messages import MAX_RESPONSE_BYTES, Answer, Request, receive
+from .messages import MAX_RESPONSE_BYTES, Answer, BodyError, Request, receive
 from .retry import Block, Fate, RetryPolicy, classify, next_delay, read_block
 
 if TYPE_CHECKING:
@@ -199,8 +199,7 @@ class Pipeline:
             response = await self._http.send(
                 request, auth=auth, follow_redirects=False, stream=True
             )
-            answer = await receive(response, max_bytes=MAX_RESPONSE_BYTES)
-            return answer, request
+            return await receive(response, max_bytes=MAX_RESPONSE_BYTES), request
         except _NOT_SENT as error:
             cause: Exception = error
             failure: ThreeCommasError = RequestNotSentError(
@@ -208,6 +207,8 @@ class Pipeline:
                 f"({_describe(error)}); nothing has happened, it is safe to call again"
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have left
+            if isinstance(error, BodyError) and error.answer.status_code >= 400:  # noqa: PLR2004
+                return error.answer, request  # an error by its status, such as a 429
             cause = error
             failure = _unanswered(call, _describe(error))
         failure.__cause__ = _bare(cause)
@@ -247,12 +248,12 @@ class Pipeline:
         return self._prepared[method]
 
     async def _understand(
-        self, call: Call[T], answer: tuple[Answer, Request] | ThreeCommasError
+        self, call: Call[T], exchanged: tuple[Answer, Request] | ThreeCommasError
     ) -> Response[T] | ThreeCommasError:
         """Turn an answer into data or an error; after a 429 or 418, block everyone first."""
-        if isinstance(answer, ThreeCommasError):
-            return answer
-        answer, request = answer
+        if isinstance(exchanged, ThreeCommasError):
+            return exchanged
+        answer, request = exchanged
         status_code, endpoint = answer.status_code, call.endpoint
         if classify(status_code) is Fate.DONE:
             # Answers come in by the dozen: a turn for everyone else before each is parsed.

@@ -8,7 +8,14 @@ import pytest
 
 from threecommas_async import ConfigurationError
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.messages import Request, answer_of, target_of
+from threecommas_async.messages import (
+    Answer,
+    BodyTooLarge,
+    Request,
+    answer_of,
+    receive,
+    target_of,
+)
 
 ORIGIN = httpx.URL("https://api.3commas.io/")
 TARGET = "/public/api/v2/smart_trades?note=%C3%A4%20b"
@@ -61,15 +68,39 @@ def test_a_path_that_cannot_is_refused_before_it_is_signed(path: str) -> None:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-async def test_an_answer_is_what_httpx_would_have_made(packed: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("read", [True, False])
+async def test_an_answer_is_what_httpx_would_have_made(
+    packed: bool,  # noqa: FBT001
+    read: bool,  # noqa: FBT001
+) -> None:
     body = '{"name": "ä"}'.encode()
     sent = gzip.compress(body) if packed else body
-    headers = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(sent))]
+    headers = httpx.Headers({"Content-Type": "application/json"})
     if packed:
-        headers.append((b"Content-Encoding", b"gzip"))
-    ours = answer_of(201, headers, sent)
-    theirs = httpx.Response(201, headers=headers, stream=httpx.ByteStream(sent))
-    theirs.read()
-    assert (ours.status_code, ours.headers) == (theirs.status_code, theirs.headers)
-    assert ours.content == ours.read() == await ours.aread() == theirs.content == body
-    assert (ours.text, ours.json()) == (theirs.text, {"name": "ä"})
+        headers["Content-Encoding"] = "gzip"
+    response = answer_of(Answer(201, headers, b""), sent)
+    if read:
+        await response.aread()
+    answer = await receive(response, max_bytes=100)
+    assert (answer.status_code, answer.headers, answer.body) == (201, headers, body)
+    assert response.is_closed
+
+
+@pytest.mark.parametrize("charset", ["base64", "hex", "utf-16", "undefined", "idna", "rot13"])
+def test_the_charset_that_a_server_names_is_not_asked(charset: str) -> None:
+    headers = httpx.Headers({"Content-Type": f"text/html; charset={charset}"})
+    answer = Answer(504, headers, b"caf\xc3\xa9 \xff")
+    assert answer.text == "café \ufffd"
+    assert repr(answer) == "<Answer 504>"
+
+
+@pytest.mark.parametrize("over", [0, 1])
+async def test_the_limit_is_the_longest_body_that_counts(over: int) -> None:
+    head = Answer(200, httpx.Headers({}), b"")
+    receiving = receive(answer_of(head, b"x" * (10 + over)), max_bytes=10)
+    if not over:
+        assert (await receiving).body == b"x" * 10
+        return
+    with pytest.raises(BodyTooLarge, match=r"10 bytes.*AsyncClient\(max_response_bytes=") as info:
+        await receiving
+    assert info.value.answer.status_code == 200
