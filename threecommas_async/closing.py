@@ -75,19 +75,19 @@ class Target(Protocol[T]):
         """Return the listings to look through for many entities, the most promising first."""
         ...
 
-    def id_of(self, entity: T) -> int:
+    def id_of(self, entity: T, /) -> int:
         """Return the entity's id."""
         ...
 
-    def phase(self, entity: T) -> Phase:
+    def phase(self, entity: T, /) -> Phase:
         """Return where the entity stands."""
         ...
 
-    def is_closable(self, entity: T) -> bool:
+    def is_closable(self, entity: T, /) -> bool:
         """Tell whether the entity is open and can be closed now."""
         ...
 
-    def failure(self, entity: T) -> str | None:
+    def failure(self, entity: T, /) -> str | None:
         """Return the server's text about why the entity failed."""
         ...
 

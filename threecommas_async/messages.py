@@ -27,6 +27,8 @@ __all__ = [
 
 # The longest list page seen (100 trades) has 300 KB.
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
+# Statuses from here on are errors.
+_ERROR = 400
 # Decompressing more at a time than this would hold up the event loop.
 _PIECE = 64 * 1024
 
@@ -162,19 +164,29 @@ async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> 
 
     Raises:
         BodyTooLarge: there are more than `max_bytes`; the parts after that are not asked for.
+        BodyError: an error answer broke off; that it is one is known all the same.
     """
-    body = bytearray()
-    async for part in parts:
-        body += part
-        if len(body) > max_bytes:
-            raise BodyTooLarge(max_bytes, head)
+    body, broke_off = bytearray(), False
+    try:
+        async for part in parts:
+            body += part
+            if len(body) > max_bytes:
+                break
+    except Exception as error:
+        broke_off = head.status_code >= _ERROR and not isinstance(error, BodyError)
+        if not broke_off:
+            raise
+    if broke_off:  # outside, so that no frame of whoever read it is attached
+        raise BodyError("the answer's body broke off", head)
+    if len(body) > max_bytes:
+        raise BodyTooLarge(max_bytes, head)
     return bytes(body)
 
 
 async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
     """Yield what was compressed in small pieces, with a turn for everyone else between them."""
     try:
-        decoder = _decoder(head, body)
+        decoder = zlib.decompressobj(_wbits(head, body))
         # The input goes in by pieces too: what finds no room in the output is copied each time.
         for start in range(0, len(body), _PIECE):
             packed, more = body[start : start + _PIECE], True
@@ -183,20 +195,22 @@ async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
                 packed, more = decoder.unconsumed_tail, len(part) == _PIECE
                 yield part
                 await asyncio.sleep(0)
+        problem = "" if decoder.eof else "it ends too early"
     except zlib.error as error:
-        raise BodyError(f"the answer's body cannot be decompressed: {error}", head) from error
-    if not decoder.eof:
-        raise BodyError("the answer's compressed body ends too early", head)
+        problem = str(error)
+    if problem:  # outside, so that no frame with the body is attached
+        raise BodyError(f"the answer's body cannot be decompressed: {problem}", head)
 
 
-def _decoder(head: Answer, body: bytes) -> zlib._Decompress:
+def _wbits(head: Answer, body: bytes) -> int:
+    """Return what zlib calls the form of what was compressed."""
     encoding = head.headers["content-encoding"].strip().lower()
     if encoding == "gzip":
-        return zlib.decompressobj(zlib.MAX_WBITS | 16)
+        return zlib.MAX_WBITS | 16
     if encoding == "deflate":
         # Some servers leave out the two bytes of zlib's header, by which it can be known.
         whole = body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
-        return zlib.decompressobj(zlib.MAX_WBITS if whole else -zlib.MAX_WBITS)
+        return zlib.MAX_WBITS if whole else -zlib.MAX_WBITS
     raise BodyError(f"the answer's encoding {encoding[:40]!r} was not asked for", head)
 
 

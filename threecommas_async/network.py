@@ -8,6 +8,7 @@ is one. HTTP stays with httpcore and h11.
 from __future__ import annotations
 
 import asyncio
+import selectors
 import socket
 from contextlib import asynccontextmanager
 from itertools import zip_longest
@@ -28,6 +29,8 @@ _Address: TypeAlias = "tuple[int, int, int, str, tuple[Any, ...]]"
 _HEAD_START = 0.25
 # Beyond so many bytes that nobody has read, the peer is made to wait.
 _HIGH_WATER = 256 * 1024
+# Looks at one socket past the event loop; Windows has no poll.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # So many bytes are read at a time, and parsed before anything else has its turn.
 _PIECE = 16 * 1024
 
@@ -240,6 +243,8 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def __init__(self, protocol: _Bytes) -> None:
         self._protocol = protocol
+        self._arrivals = _Selector()
+        self._arrivals.register(protocol.transport.get_extra_info("socket"), selectors.EVENT_READ)
 
     async def read(
         self,
@@ -286,7 +291,9 @@ class _Stream(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's interface
         """Tell about the connection; `is_readable` on an idle one means that it is no good."""
         if info == "is_readable":
-            return self._protocol.over or bool(self._protocol.buffer)
+            protocol = self._protocol
+            # The last: what has arrived though the event loop has not got to it yet.
+            return protocol.over or bool(protocol.buffer) or bool(self._arrivals.select(0))
         names = {"client_addr": "sockname", "server_addr": "peername"}
         return self._protocol.transport.get_extra_info(names.get(info, info))
 

@@ -39,6 +39,7 @@ _HTTPX_ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], .
     (aiohttp.ClientHttpProxyError, httpx.ProxyError),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (UnicodeError, httpx.ConnectError),  # a host name that cannot exist
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
     (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
     (TimeoutError, httpx.ReadTimeout),
@@ -49,6 +50,8 @@ _HTTPX_ERRORS: Final[tuple[tuple[type[Exception], type[httpx.TransportError]], .
 
 # Name and password in the URL of a proxy, which aiohttp shows in its errors.
 _CREDENTIALS: Final = re.compile(r"//\S*@")
+
+_THEIRS: Final = (aiohttp.ClientError, OSError, UnicodeError)
 
 # httpx has set these where they are wanted; aiohttp is to add none of its own.
 _NOT_ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -81,7 +84,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Send, and read the whole answer."""
         try:
             return await self._exchange(request)
-        except (aiohttp.ClientError, OSError) as error:
+        except _THEIRS as error:
             failure: BaseException = _in_httpx_terms(error)
         except BaseException as error:  # noqa: BLE001 - raised again below, a cancellation too
             failure = error
@@ -142,7 +145,7 @@ async def _once(
     """
     try:
         return await send(request)
-    except (aiohttp.ClientError, OSError) as error:
+    except _THEIRS as error:
         raise _in_httpx_terms(error) from error
 
 

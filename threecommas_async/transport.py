@@ -9,7 +9,8 @@ and no call can fail for want of a connection (`PoolTimeout`).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import ssl
 
 __all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
+
+# A connection works in the process and on the event loop that made it.
+_Home: TypeAlias = "tuple[int, asyncio.AbstractEventLoop]"
 
 # An idle connection is kept so many seconds. A server that closes it earlier is noticed.
 _KEEPALIVE = 30.0
@@ -68,12 +72,12 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         self._tls = tls
         self._max_bytes = max_bytes
         self._backend = AsyncioBackend(encrypted=url.scheme == "https")
-        self._idle: list[httpcore.AsyncHTTPConnection] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._idle: dict[_Home, list[httpcore.AsyncHTTPConnection]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and read the whole answer, before the connection is another's."""
-        connection = await self._take()
+        home = self._here()
+        connection = await self._take(self._idle[home])
         try:
             answer = await connection.handle_async_request(_to_httpcore(request, self._origin))
             head = Answer(answer.status, httpx.Headers(answer.headers), b"")
@@ -85,20 +89,30 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             if httpx_error is None:
                 raise
             raise httpx_error(str(error)) from error
-        if _is_spent(connection):
-            self._idle.append(connection)
-        else:
+        idle = self._idle.get(home)
+        if idle is not None and _is_spent(connection):
+            idle.append(connection)
+        else:  # or it was closed meanwhile, and keeps none
             await connection.aclose()
         return answer_of(head, body)
 
-    async def _take(self) -> httpcore.AsyncHTTPConnection:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            # Made on an event loop that is closed, or by the process from which this one was
-            # forked, which may use them still: let go of, without a word to the other side.
-            self._loop, self._idle = loop, []
-        while self._idle:
-            connection = self._idle.pop()
+    def _here(self) -> _Home:
+        """Return this process and loop, of which there is a list of idle connections.
+
+        Those of others are neither used nor closed: after a fork the other process goes on with the
+        same sockets, and another loop may be running in its thread. They are only let go of.
+        """
+        home = os.getpid(), asyncio.get_running_loop()
+        if home not in self._idle:
+            gone = [it for it in self._idle if it[0] != home[0] or it[1].is_closed()]
+            for other in gone:
+                del self._idle[other]
+            self._idle[home] = []
+        return home
+
+    async def _take(self, idle: list[httpcore.AsyncHTTPConnection]) -> httpcore.AsyncHTTPConnection:
+        while idle:
+            connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
                 return connection
             await connection.aclose()
@@ -111,8 +125,7 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the idle connections; one in use is closed by its caller's failure."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection in self._idle.pop(self._here()):
             await connection.aclose()
 
 

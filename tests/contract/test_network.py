@@ -6,6 +6,7 @@ import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpcore
 import pytest
@@ -262,6 +263,39 @@ async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() ->
             await stream.write(b"more")
         assert stream.get_extra_info("is_readable") is True
         await stream.aclose()
+
+
+async def test_a_connection_that_is_over_has_nothing_more_to_read() -> None:
+    async def handler(_: Received, connection: Connection) -> bytes:
+        connection.close()
+        return b""
+
+    async with WireServer(handler) as server:
+        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port_of(server))
+        await stream.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert [await stream.read(100, timeout=5) for _ in range(2)] == [b"", b""]
+        await stream.aclose()
+
+
+async def test_a_call_cancelled_in_the_moment_of_connecting_leaves_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connecting = list[asyncio.Task[object]]()
+    begins = network._Bytes.connection_made  # pyright: ignore[reportPrivateUsage] # noqa: SLF001
+
+    def begins_and_is_cancelled(protocol: Any, transport: asyncio.BaseTransport) -> None:
+        begins(protocol, transport)
+        connecting[0].cancel()
+
+    monkeypatch.setattr("threecommas_async.network._Bytes.connection_made", begins_and_is_cancelled)
+    async with WireServer(one_trade) as server:
+        connection = AsyncioBackend().connect_tcp("127.0.0.1", port_of(server))
+        connecting.append(asyncio.ensure_future(connection))
+        await asyncio.wait(connecting)
+        assert connecting[0].cancelled()
+        async with asyncio.timeout(5):
+            while not server.connections or server.open_connections:
+                await asyncio.sleep(0.01)
 
 
 async def test_what_nobody_reads_yet_is_held_back_at_its_source() -> None:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import ModuleType
@@ -24,7 +25,7 @@ from threecommas_async import (
     ThreeCommasError,
 )
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.resources.smart_trades import CANCEL, GET
+from threecommas_async.resources.smart_trades import CANCEL, CLOSE_BY_MARKET, GET
 from threecommas_async.speed import AiohttpTransport
 
 TRADE = json.dumps(trade_json(7, "panic_sell_pending")).encode()
@@ -208,6 +209,53 @@ async def test_the_proxy_of_the_environment_is_asked_and_its_refusal_means_not_s
         assert [(r.method, r.target) for r in server.received] == [
             ("CONNECT", "api.3commas.io:443")
         ]
+
+
+@pytest.mark.parametrize("status", [403, 407])
+async def test_the_password_of_a_proxy_is_in_no_error(
+    proxy: pytest.MonkeyPatch, status: int
+) -> None:
+    async def refuses(_: Received, __: Connection) -> bytes:
+        return answer(status)
+
+    async with WireServer(refuses) as server:
+        place = server.base_url.removesuffix("/public/api").removeprefix("http://")
+        for where in (place, "localhost:1", "localhost:port"):
+            proxy.setenv("https_proxy", f"http://someone:p%40ssw0rd@{where}")
+            async with client_of("https://api.3commas.io/public/api") as client:
+                with pytest.raises(ThreeCommasError) as caught:
+                    await client.smart_trades.close_by_market(7)
+            shown = shown_by(caught.value)
+            assert "p@ssw0rd" not in shown
+            assert "p%40ssw0rd" not in shown
+
+
+def shown_by(error: BaseException | None) -> str:
+    """Return all that a crash reporter could show, but for the frames of the test itself."""
+    shown = list[str]()
+    while error is not None:
+        frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+        library = [it for it in frames.stack if "tests" not in it.filename]
+        shown += [repr(error), str(error), *map(repr, (it.locals for it in library))]
+        error = error.__cause__ or error.__context__
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize(
+    "endpoint", [GET, CANCEL, CLOSE_BY_MARKET], ids=["a read", "a cancel", "a close"]
+)
+async def test_a_cancelled_call_shows_neither_key_nor_signature(endpoint: Endpoint[object]) -> None:
+    async with WireServer(silence) as server, client_of(server.base_url) as client:
+        call = asyncio.create_task(client.request(endpoint, path={"trade_id": 7}))
+        while not server.received:
+            await asyncio.sleep(0.001)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await call
+        shown = shown_by(caught.value)
+        assert "Pipeline" in shown  # frames with locals are in it
+        assert KEY not in shown
+        assert server.received[0].headers["signature"] not in shown
 
 
 async def test_a_proxy_that_aiohttp_cannot_use_is_said_and_not_gone_around(

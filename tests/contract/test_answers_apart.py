@@ -1,0 +1,163 @@
+"""An answer belongs to the request it was given to: never to the next, nor to another process."""
+
+import asyncio
+import gc
+import os
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.contract.wire import Connection, Received, WireServer, answer
+from threecommas_async.transport import ConnectionSlots
+
+pytestmark = pytest.mark.own_transport
+FORGED = answer(201, b"surplus")
+
+
+def client_of(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=ConnectionSlots(httpx.URL(url), None), base_url=url)
+
+
+@pytest.mark.parametrize("late", [None, 0.0, 0.01], ids=["with it", "at once", "while idle"])
+@pytest.mark.parametrize("surplus", [FORGED, FORGED[:20], b"\r\n"], ids=["whole", "part", "blank"])
+async def test_what_a_server_says_beyond_an_answer_is_never_the_next_one(
+    surplus: bytes, late: float | None
+) -> None:
+    async def handler(request: Received, connection: Connection) -> bytes | None:
+        true = answer(200, request.target.encode())
+        if late is None:
+            return true + surplus
+        connection.send(true)
+        await asyncio.sleep(late)
+        connection.send(surplus)
+        return None
+
+    async with WireServer(handler) as server, client_of(server.base_url) as client:
+        for number in range(5):
+            assert (await client.get(f"/{number}")).text.endswith(f"/{number}")
+            await asyncio.sleep(2 * late if late else 0)
+        assert server.connections == 5
+
+
+async def test_what_has_arrived_unnoticed_by_a_busy_loop_is_not_the_next_answer() -> None:
+    connections = list[socket.socket]()
+    with blocking_server(connections) as url:
+        async with client_of(url) as client:
+            await client.get("/0")
+            connections[0].sendall(FORGED)  # in this very turn of the loop
+            assert (await client.get("/1")).text == "1:/1"
+
+
+async def test_a_connection_without_surplus_is_used_again() -> None:
+    async def handler(request: Received, _: Connection) -> bytes:
+        return answer(200, request.target.encode())
+
+    async with WireServer(handler) as server, client_of(server.base_url) as client:
+        for number in range(5):
+            await client.get(f"/{number}")
+        assert server.connections == 1
+
+
+@contextmanager
+def blocking_server(connections: list[socket.socket]) -> Generator[str]:
+    """Answer with the number of the connection and the request's target, on threads."""
+
+    def serve(number: int, connection: socket.socket) -> None:
+        with connection:
+            try:
+                while data := connection.recv(65_536):
+                    target = data.split(b" ")[1].rsplit(b"/", 1)[1]
+                    connection.sendall(answer(200, b"%d:/%s" % (number, target)))
+            except OSError:
+                pass  # the client has closed it with something unread
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            connections.append(connection)
+            args = (len(connections) - 1, connection)
+            threading.Thread(target=serve, args=args, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        accepting.join(5)
+
+
+async def get(client: httpx.AsyncClient, target: str) -> str:
+    return (await client.get(target, timeout=5)).text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_after_a_fork_parent_and_child_have_connections_of_their_own() -> None:
+    with blocking_server([]) as url, asyncio.Runner() as parent:
+        client = client_of(url)
+        assert parent.run(get(client, "/before")) == "0:/before"
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:  # only the parent's results count for pytest
+            try:
+                os.write(writing, asyncio.run(get(client, "/child")).encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            assert pipe.read() == b"1:/child"
+        os.waitpid(child, 0)
+        assert parent.run(get(client, "/parent")) == "0:/parent"
+        parent.run(client.aclose())
+
+
+def test_each_event_loop_has_connections_of_its_own() -> None:
+    with blocking_server([]) as url, asyncio.Runner() as one, asyncio.Runner() as other:
+        slots = ConnectionSlots(httpx.URL(url), None)
+        client = httpx.AsyncClient(transport=slots, base_url=url)
+        said = [
+            runner.run(get(client, f"/{number}"))
+            for number, runner in enumerate((one, other, one, other))
+        ]
+        assert said == ["0:/0", "1:/1", "0:/2", "1:/3"]
+        other.run(slots.aclose())
+        one.run(client.aclose())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_a_closed_loop_left_behind_is_let_go_of() -> None:
+    with blocking_server([]) as url:
+        client = client_of(url)
+        assert asyncio.run(get(client, "/a")) == "0:/a"
+        with asyncio.Runner() as runner:
+            assert runner.run(get(client, "/b")) == "1:/b"
+            runner.run(client.aclose())
+    gc.collect()  # Python complains of the transport here, and not in another test
+
+
+async def test_a_client_closed_with_an_answer_on_the_way_keeps_no_connection() -> None:
+    asked, closed = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: Received, _: Connection) -> bytes:
+        asked.set()
+        await closed.wait()
+        return answer(200, request.target.encode())
+
+    async with WireServer(handler) as server:
+        client = client_of(server.base_url)
+        under_way = asyncio.create_task(get(client, "/7"))
+        await asked.wait()
+        await client.aclose()
+        closed.set()
+        assert (await under_way).endswith("/7")
+        async with asyncio.timeout(5):
+            while server.open_connections:
+                await asyncio.sleep(0.01)
