@@ -67,7 +67,7 @@ class Api:
     """Behind `httpx.MockTransport(api)`: answers, counts, and remembers what was carried out."""
 
     def __init__(self, trade_ids: Iterable[int] = (), *, latency: float = 0.0) -> None:
-        self.status = dict.fromkeys(trade_ids, "waiting_targets")
+        self.status: dict[int, str] = dict.fromkeys(trade_ids, "waiting_targets")
         self.data: dict[int, dict[str, object]] = defaultdict(dict)
         self.faults: dict[int, list[Fault]] = defaultdict(list)
         self.cancel_faults: dict[int, list[Fault]] = defaultdict(list)

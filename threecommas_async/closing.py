@@ -148,11 +148,16 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
         close = _Close(target, entity_id, policy, read, trace, listed, on_error)
         verdict = await close.settle()
         outcome = CloseOutcome(
-            entity_id, verdict.state, verdict.entity, verdict.error, trace.attempts
+            entity_id,
+            verdict.state,
+            verdict.entity,
+            verdict.error,
+            trace.attempts,
+            clock() - began,
         )
+        return outcome
     finally:
         registry.end_turn(turn, outcome)
-    return evolve(outcome, elapsed=clock() - began)
 
 
 @frozen

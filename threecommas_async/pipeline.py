@@ -50,6 +50,8 @@ __all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
+# Seconds before its deadline in which a call that still waits for a slot is refused.
+_TIME_TO_TELL: Final = 0.01
 # Seconds for which the server may still come to count a request, where the attempt has no limit.
 _STILL_COUNTED: Final = 60.0
 # `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in
@@ -239,11 +241,14 @@ class Pipeline:
     async def _slot(self, call: Call[T], deadline: float | None) -> Permit:
         """Wait for a slot of the limiter, whoever wrote it."""
         loop = asyncio.get_running_loop()
-        while (blocked := self._blocked_until - loop.time()) > 0:
+        while (blocked := self._blocked_until - loop.time()) > 0:  # noqa: ASYNC110 - it may grow
             await asyncio.sleep(blocked)
+        now = loop.time()
+        if deadline is not None:
+            # A little before the call is cut short: the limiter says why there was no slot.
+            deadline -= min(_TIME_TO_TELL, (deadline - now) / 2)
         if call.slot_within is not None:
-            at = loop.time() + call.slot_within
-            deadline = at if deadline is None else min(at, deadline)
+            deadline = min(now + call.slot_within, deadline or math.inf)
         try:
             return await self._limiter.acquire(
                 call.priority, bucket=call.endpoint.bucket, deadline=deadline

@@ -523,7 +523,7 @@ async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes()
     assert report.ok
     read_at = next(at for at, method, _ in api.requests if method == "GET")
     assert read_at <= 61
-    posted_at = [at for at, method, path in api.requests if path.endswith("/1/close_by_market")]
+    posted_at = [at for at, _, path in api.requests if path.endswith("/1/close_by_market")]
     assert posted_at[1] <= 121  # the slots of that moment went to others together with the read
 
 

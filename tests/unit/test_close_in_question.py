@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -461,7 +461,7 @@ async def test_a_deadline_says_what_the_last_attempt_ended_in() -> None:
 
 async def test_an_attempt_has_a_total_time_however_the_answer_drips() -> None:
     class Drip(httpx.AsyncByteStream):
-        async def __aiter__(self) -> Any:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
                 await asyncio.sleep(5)
                 yield b" "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from attrs import asdict, field, frozen
+from attrs import field, frozen
 
 from ..closing import is_missing, stops_everything
 from ..endpoint import Endpoint, Permission, Priority, Safety
@@ -34,9 +34,24 @@ _FRESH: Final = 5.0
 _AT_ONCE: Final = 2
 
 
-def cancelling(target: ResourceTarget[SmartTrade]) -> _Cancelling:
-    """Return smart trades as something to cancel, see `closing.Target`."""
-    return _Cancelling(**{**asdict(target, recurse=False), "is_closable": _is_to_end})
+def cancelling(target: ResourceTarget[SmartTrade]) -> ResourceTarget[SmartTrade]:
+    """Return smart trades as something to cancel."""
+    return _Cancelling(
+        pipeline=target.pipeline,
+        registry=target.registry,
+        options=target.options,
+        id_name=target.id_name,
+        closes=CANCEL,
+        reads=target.reads,
+        pages=target.pages,
+        recent=target.recent,
+        active=target.active,
+        identity=target.identity,
+        phase=target.phase,
+        is_closable=_is_to_end,
+        failure=target.failure,
+        instead=target,
+    )
 
 
 def _is_to_end(trade: SmartTrade) -> bool:
@@ -51,6 +66,8 @@ class _Cancelling(ResourceTarget[SmartTrade]):
     filled at any moment. So each is read right before its cancel, and closed if it was entered.
     """
 
+    instead: ResourceTarget[SmartTrade]
+    """The same, to be closed."""
     _places: asyncio.Semaphore = field(
         init=False, repr=False, factory=lambda: asyncio.Semaphore(_AT_ONCE)
     )
@@ -69,14 +86,14 @@ class _Cancelling(ResourceTarget[SmartTrade]):
     async def _cancel_or_close(self, entity_id: int, trace: Trace) -> SmartTrade:
         trade = await self._read_first(entity_id)
         if smart_trade_is_closable(trade):
-            return await super().close(entity_id, trace)
+            return await self.instead.close(entity_id, trace)
         if self.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
             return trade  # nothing has to be sent
         if not smart_trade_is_cancellable(trade):
             msg = f"trade {entity_id}: not cancelled; its entry may have been filled meanwhile"
             raise RequestNotSentError(msg)
         answer = await self.pipeline.send(
-            CANCEL,
+            self.closes,
             path={self.id_name: entity_id},
             options=self.options,
             trace=trace,
