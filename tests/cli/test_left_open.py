@@ -176,7 +176,7 @@ async def test_interrupted_it_still_names_what_is_left_alone(
 ) -> None:
     ran = await interrupted(
         lambda: len(sandbox.ledger.applied) == 2,
-        *("trades", "close-all", "--yes", "--json", "--rate-limit", 4),
+        *("trades", "close-all", "--yes", "--json", "--rate-limit", 6),
     )
 
     assert ran.data["counts"] == {"accepted": 2, "not_sent": 1}
