@@ -221,11 +221,12 @@ async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection(
         async with asyncio.timeout(5):
             while server.open_connections > 4:
                 await asyncio.sleep(0.01)  # the server takes a moment to notice
+        server.peak_connections = 0
         trades = await asyncio.gather(
             *(client.smart_trades.close_by_market(i) for i in range(1, 51))
         )
         assert len(trades) == 50
-        assert server.peak_connections <= 8  # a dropped connection and its heir may overlap
+        assert server.peak_connections <= 8  # up to 4 that it has not noticed the end of
 
 
 async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_repeated() -> None:
