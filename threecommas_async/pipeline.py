@@ -28,7 +28,14 @@ from .call import Call, QueryValue, Response, Trace, prepare
 from .converter import StructureError, decode_in_steps
 from .endpoint import Endpoint, Priority
 from .error_body import one_line
-from .errors import APIStatusError, RateLimitError, RequestNotSentError, ThreeCommasError
+from .errors import (
+    APIStatusError,
+    RateLimitError,
+    RequestNotSentError,
+    ResponseDecodeError,
+    ThreeCommasError,
+)
+from .guarding import GuardedLimiter, was_cancelled
 from .hooks import AttemptEnded, Blocked, Hook, emit
 from .logs import log
 from .messages import Answer, BodyError, Request, receive
@@ -43,15 +50,13 @@ if TYPE_CHECKING:
 
     from .auth import SigningAuth
     from .options import CallOptions
-    from .rate_limit import Permit, RateLimiter
+    from .rate_limit import RateLimiter
     from .waiting import Gate
 
 __all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
-# Seconds before its deadline in which a call that still waits for a slot is refused.
-_TIME_TO_TELL: Final = 0.01
 # Seconds for which the server may still come to count a request, where the attempt has no limit.
 _STILL_COUNTED: Final = 60.0
 # `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in
@@ -83,7 +88,7 @@ class Pipeline:
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth
-        self._limiter = limiter
+        self._limiter = GuardedLimiter(limiter)
         self._gate = gate
         self._timeout = timeout
         self._attempt_timeout = attempt_timeout
@@ -91,8 +96,6 @@ class Pipeline:
         self._hooks = tuple(hooks)
         self._owner = Owner("a client")
         self._under_way: set[asyncio.Timeout] = set()
-        # A block that a limiter of the user's failed to take down, on the event loop's clock.
-        self._blocked_until = -math.inf
 
     async def send(  # noqa: PLR0913 - the parts of a request, by name
         self,
@@ -207,14 +210,16 @@ class Pipeline:
         """Wait for a slot and a place, then make one attempt."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        if call.slot_within is not None:
+            deadline = min(began + call.slot_within, math.inf if deadline is None else deadline)
         closing = call.unsafe and call.priority <= Priority.CLOSE
         while True:
-            permit = await self._slot(call, deadline)
+            permit = await self._limiter.acquire(call.priority, call.endpoint.bucket, deadline)
             sent, still_counted = False, 0.0
             try:
                 await self._gate.enter(call.priority, closing=closing)
                 try:
-                    if self._blocked_for() or not permit.usable():
+                    if not self._limiter.may_send(permit):
                         continue  # a 429 came in while this one stood at the gate
                     request = self._requests.make(call)
                     trace.leave()
@@ -222,12 +227,13 @@ class Pipeline:
                     sent, still_counted = True, self._longest(call) or _STILL_COUNTED
                     answer = await self._exchange(call, request)
                     sent = not isinstance(answer, RequestNotSentError)
-                    still_counted = 0.0 if isinstance(answer, Answer) else still_counted
+                    if isinstance(answer, (Answer, ResponseDecodeError)):
+                        still_counted = 0.0
                     result = await self._understand(call, request, answer)
                 finally:
                     self._gate.leave()
             finally:
-                await self._release(permit, sent=sent, late=still_counted)
+                await self._limiter.release(permit, sent=sent, late=still_counted)
             # Not before: whoever is cancelled with an answer in hand has not delivered it.
             if isinstance(result, Response):
                 trace.in_flight = False
@@ -238,54 +244,10 @@ class Pipeline:
                 return result
             raise result
 
-    async def _slot(self, call: Call[T], deadline: float | None) -> Permit:
-        """Wait for a slot of the limiter, whoever wrote it."""
-        loop = asyncio.get_running_loop()
-        while (blocked := self._blocked_until - loop.time()) > 0:  # noqa: ASYNC110 - it may grow
-            await asyncio.sleep(blocked)
-        now = loop.time()
-        if deadline is not None:
-            # A little before the call is cut short: the limiter says why there was no slot.
-            deadline -= min(_TIME_TO_TELL, (deadline - now) / 2)
-        if call.slot_within is not None:
-            deadline = min(now + call.slot_within, deadline or math.inf)
-        try:
-            return await self._limiter.acquire(
-                call.priority, bucket=call.endpoint.bucket, deadline=deadline
-            )
-        except ThreeCommasError:
-            raise
-        except (Exception, asyncio.CancelledError) as error:
-            if _was_cancelled(error):
-                raise
-            failure = not_sent(call, error, f"the rate limiter failed: {error}")
-        raise failure
-
-    async def _release(self, permit: Permit, *, sent: bool, late: float) -> None:
-        """Give a slot back. What has come of the attempt stands, whatever the limiter does."""
-        try:
-            if sent and late:
-                await self._limiter.release(permit, sent=sent, late=late)
-            else:
-                await self._limiter.release(permit, sent=sent)
-        except (Exception, asyncio.CancelledError) as error:
-            if _was_cancelled(error):
-                raise
-            log.exception("the rate limiter failed to take a slot back")
-
     @property
     def read_timeout(self) -> float:
         """Seconds without a byte of the answer after which an attempt is given up."""
         return math.inf if self._timeout.read is None else self._timeout.read
-
-    def _blocked_for(self) -> float:
-        """Return for how many seconds nothing may leave."""
-        own = self._blocked_until - asyncio.get_running_loop().time()
-        try:
-            return max(0.0, own, self._limiter.blocked_for())
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
-            log.exception("the rate limiter failed to tell whether it blocks")
-            return max(0.0, own)
 
     def _longest(self, call: Call[T]) -> float | None:
         """Return how many seconds one attempt may take in all; None without a limit."""
@@ -318,7 +280,7 @@ class Pipeline:
                 return unreadable(call, self._redacted(error.answer, request), str(error))
             return error.answer  # its status says enough: a 429 blocks, whatever comes with it
         except (Exception, asyncio.CancelledError) as error:  # the request may have left
-            if _was_cancelled(error):
+            if was_cancelled(error):
                 raise
             if limit.expired():
                 return unanswered(call, f"the whole attempt may take {longest:g} s")
@@ -348,17 +310,7 @@ class Pipeline:
         return error
 
     async def _block(self, error: APIStatusError, seconds: float) -> None:
-        # Those in flight are refused too: one warning for all that tells nothing longer.
-        news = seconds > self._blocked_for() + 1.0
-        try:
-            await self._limiter.block(seconds)
-        except (Exception, asyncio.CancelledError) as failure:
-            until = asyncio.get_running_loop().time() + seconds
-            self._blocked_until = max(self._blocked_until, until)
-            if _was_cancelled(failure):
-                raise
-            log.exception("the rate limiter failed to take a block down; this client keeps it")
-        if news:
+        if await self._limiter.block(seconds):
             log.warning("nothing is sent for %.0f s: %s", seconds, error)
         emit(self._hooks, Blocked(status_code=error.status_code, seconds=seconds))
 
@@ -423,12 +375,6 @@ async def _with_pauses(steps: Generator[None, None, T]) -> T:
         except StopIteration as end:
             return cast("T", end.value)
         await asyncio.sleep(0)
-
-
-def _was_cancelled(error: BaseException) -> bool:
-    """Tell a cancellation of this task from a `CancelledError` that foreign code let out."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())
 
 
 def _with_last_reason(failure: RequestNotSentError, trace: Trace) -> RequestNotSentError:
