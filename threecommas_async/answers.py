@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -34,6 +35,7 @@ __all__ = [
     "last_reason",
     "not_sent",
     "refusal",
+    "text_of",
     "unanswered",
     "unreadable",
 ]
@@ -186,5 +188,14 @@ def _bare(kind: type[BaseException], text: str) -> Exception:
     HTTP library hold them as locals, and what it was raised from has their text.
     """
     if kind is RuntimeError or issubclass(kind, (httpx.TransportError, OSError)):
-        return kind(text)
+        with suppress(Exception):  # some want more than a text
+            return kind(text)
     return Exception(_described(kind, text))
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of a foreign exception, which may fail to give one."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - foreign code
+        return "without a text"

@@ -17,7 +17,7 @@ from .confirming import Watched, watch
 from .errors import RequestNotSentError, ThreeCommasError
 from .lifecycle import Phase
 from .logs import log
-from .outcomes import CloseOutcome, CloseReport
+from .outcomes import CloseOutcome, CloseReport, CloseState
 from .reading import Reader
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ __all__ = ["CloseBatch", "OutcomeIterator"]
 
 T = TypeVar("T")
 
-# What is in flight at the deadline gets so many seconds to be answered: an answer beats "unknown".
+# Seconds that what is in flight gets after the deadline: an answer beats "unknown".
 _GRACE = 0.75
-# So many closes forbidden (403) and none accepted: the key lacks the permission.
+# Number of closes forbidden (403), none accepted, after which the key is taken to be the reason.
 _FORBIDDEN_MEANS_THE_KEY = 5
 
 
@@ -57,6 +57,7 @@ class CloseBatch(Generic[T]):
         confirm: bool = False,
         deadline: float | None = None,
         listed: bool = False,
+        stopped_by: ThreeCommasError | None = None,
         on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
     ) -> None:
         self._target = target
@@ -74,7 +75,7 @@ class CloseBatch(Generic[T]):
         self._unconfirmed: dict[int, Watched[T]] = {}
         self._in_order: list[CloseOutcome[T]] = []
         self._news = asyncio.Event()
-        self._stopped_by: ThreeCommasError | None = None
+        self._stopped_by = stopped_by
         self._forbidden = 0
         self._began = 0.0
 
@@ -92,11 +93,6 @@ class CloseBatch(Generic[T]):
     def report(self) -> CloseReport[T]:
         """The truth so far: one outcome for every id."""
         return CloseReport(tuple(self._outcome_now(entity_id) for entity_id in self._traces))
-
-    def leave_in_question(self, entity_ids: Sequence[int]) -> None:
-        """Read these before anything else: a request for all of them has just left."""
-        for entity_id in entity_ids:
-            self._traces[entity_id].unknown = True
 
     def __del__(self) -> None:
         if self._runner is None and self._traces:
@@ -132,6 +128,7 @@ class CloseBatch(Generic[T]):
 
     def _start(self) -> asyncio.Task[None]:
         if self._runner is None:
+            self._began = asyncio.get_running_loop().time()
             self._runner = asyncio.get_running_loop().create_task(self._run())
             self._runner.add_done_callback(lambda _: self._news.set())
         return self._runner
@@ -145,10 +142,9 @@ class CloseBatch(Generic[T]):
         self._reader.cut()
 
     async def _run(self) -> None:
-        await asyncio.sleep(0)  # also where tasks begin before they are made (eager tasks)
-        self._began = asyncio.get_running_loop().time()
         timers = self._set_deadline()
         try:
+            await asyncio.sleep(0)  # also where tasks begin before they are made (eager tasks)
             if self._stopped_by is None:
                 await self._close_all()
             if self._unconfirmed and self._stopped_by is None:
@@ -207,7 +203,7 @@ class CloseBatch(Generic[T]):
             self._unconfirmed[entity_id] = Watched(self._target, outcome)
         else:
             self._record(outcome)
-        if outcome.ok:
+        if outcome.state in {CloseState.ACCEPTED, CloseState.CLOSED}:
             self._forbidden = -len(self)  # the key can close: a 403 is about its trade
 
     async def _read(self, entity_id: int) -> T:

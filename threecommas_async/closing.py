@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .retry import RetryPolicy
 
 __all__ = [
+    "MISSING_AGAIN",
     "Target",
     "close_one",
     "error_of",
@@ -51,6 +52,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+MISSING_AGAIN: Final = 2
+"""A "not found" that speaks against a close or a listing is believed when it comes so often."""
 
 
 class Target(Protocol[T]):
@@ -206,13 +210,16 @@ class _Close(Generic[T]):
         if self.trace.unknown or self.entity_id in registry:
             self.trace.unknown = True
             return await self._look(_earlier_close(self.entity_id))
-        if not registry.accepted_lately(self.entity_id):
+        accepted = registry.accepted(self.entity_id)
+        if accepted is None:
             return None
         try:
             entity = await self.read(self.entity_id)
         except ThreeCommasError:
-            accepted = registry.as_accepted(self.entity_id)
-            return _Verdict(CloseState.ALREADY_CLOSED, accepted, None)
+            return _Verdict(CloseState.ALREADY_CLOSED, accepted.entity, None)
+        if self.target.is_closable(entity) and registry.accepted(self.entity_id) is None:
+            # The read had to wait so long that it tells: it is open, whatever was accepted.
+            return _Verdict(CloseState.UNKNOWN, entity, _earlier_close(self.entity_id), again=True)
         # One that shows open so soon is a read that lags behind.
         return self._by_status(entity, CloseState.ALREADY_CLOSED)
 
@@ -243,7 +250,7 @@ class _Close(Generic[T]):
             except ThreeCommasError as unreadable:
                 if is_missing(unreadable):
                     missing += 1
-                    if missing > 1:
+                    if missing >= MISSING_AGAIN:
                         return _Verdict(CloseState.NOT_FOUND, None, unreadable)
                     continue
                 error.add_note(f"reading it to find out failed: {unreadable}")
@@ -262,7 +269,10 @@ class _Close(Generic[T]):
                 return _Verdict(state, entity, error)
             if self.target.is_closable(entity) and not isinstance(error, ResponseDecodeError):
                 return _Verdict(CloseState.UNKNOWN, entity, error, again=True)
-        return _Verdict(CloseState.UNKNOWN, entity, error)
+        state = CloseState.UNKNOWN
+        if refused and not self.trace.unknown:
+            state = CloseState.REJECTED
+        return _Verdict(state, entity, error)
 
     def _by_status(self, entity: T, state: CloseState) -> _Verdict[T]:
         """Return what the entity's own status tells; `state` where it is not over yet."""
@@ -313,7 +323,7 @@ def interrupted(
     if trace.in_flight or trace.unknown or entity_id in target.registry:
         state = CloseState.UNKNOWN
         error: ThreeCommasError = OutcomeUnknownError(
-            f"trade {entity_id}: the close had left and was not answered; "
+            f"trade {entity_id}: a close of it may have left and was not answered; "
             "it may have taken effect, read the trade before repeating it"
         )
     else:

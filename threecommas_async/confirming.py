@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 from attrs import evolve
 
-from .closing import is_missing, stops_everything
+from .closing import MISSING_AGAIN, is_missing, stops_everything
 from .endpoint import Priority
 from .errors import (
     CloseFailedError,
@@ -35,8 +35,6 @@ _LONGEST_PAUSE = 30.0
 # A close that was accepted and then shows open so many times in a row, and longer than reads may
 # lag behind, did not happen after all.
 _OPEN_AGAIN = 3
-# The API answers "not found" for what it has answered before: believed when it comes again.
-_MISSING_AGAIN = 2
 
 
 async def watch(
@@ -97,7 +95,7 @@ class Watched(Generic[T]):
         """Take in what a read gave: the entity, or the error that kept it from being read."""
         if isinstance(result, ThreeCommasError):
             self._missing = self._missing + 1 if is_missing(result) else 0
-            if self._missing >= _MISSING_AGAIN:
+            if self._missing >= MISSING_AGAIN:
                 self._settle(CloseState.NOT_FOUND, self.outcome.trade, result)
             return
         self._missing = 0
@@ -126,7 +124,7 @@ async def wait_closed(
     """Read until each entity is closed or failed, or the time is up; close nothing."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    watched = {i: Watched(target, _unread(target, i), accepted=False) for i in ids}
+    watched = {i: Watched[T](target, _unread(i), accepted=False) for i in ids}
 
     def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
         one = watched[entity_id]
@@ -144,7 +142,7 @@ async def wait_closed(
     return tuple(one.outcome for one in watched.values())
 
 
-def _unread(_: Target[T], entity_id: int) -> CloseOutcome[T]:
+def _unread(entity_id: int) -> CloseOutcome[Never]:
     error = OutcomeUnknownError(f"trade {entity_id}: it could not be read in time")
     return CloseOutcome(entity_id, CloseState.UNKNOWN, None, error)
 

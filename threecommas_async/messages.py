@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,8 @@ __all__ = [
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 # Statuses from here on are errors.
 _ERROR = 400
+# Encodings that change nothing.
+_AS_IT_IS: Final = frozenset({"", "identity"})
 # Decompressing more at a time than this would hold up the event loop.
 _PIECE = 64 * 1024
 
@@ -152,10 +155,11 @@ async def receive(response: httpx.Response, *, max_bytes: int) -> Answer:
         else:
             assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
             body = await collect(response.stream, head, max_bytes)
-            if body and "content-encoding" in response.headers:
+            if body and _encoding(head) not in _AS_IT_IS:
                 body = await collect(_decompressed(body, head), head, max_bytes)
     finally:
-        await response.aclose()
+        with suppress(Exception):  # of a transport of the user's: the answer is known
+            await response.aclose()
     return evolve(head, body=body)
 
 
@@ -202,10 +206,15 @@ async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
         raise BodyError(f"the answer's body cannot be decompressed: {problem}", head)
 
 
+def _encoding(head: Answer) -> str:
+    encoding: str = head.headers.get("content-encoding", "")
+    return encoding.strip().lower()
+
+
 def _wbits(head: Answer, body: bytes) -> int:
     """Return what zlib calls the form of what was compressed."""
-    encoding = head.headers["content-encoding"].strip().lower()
-    if encoding == "gzip":
+    encoding = _encoding(head)
+    if encoding in {"gzip", "x-gzip"}:
         return zlib.MAX_WBITS | 16
     if encoding == "deflate":
         # Some servers leave out the two bytes of zlib's header, by which it can be known.

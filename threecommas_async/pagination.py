@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def every_page(
-    fetch: Callable[[int], Awaitable[Sequence[T]]],
+    fetch: Callable[[int, int], Awaitable[Sequence[T]]],
     identity: Callable[[T], object],
 ) -> AsyncIterator[Sequence[T]]:
     """Yield each page's new items until a page has none.
@@ -26,14 +26,16 @@ async def every_page(
     also ends the list of a server that ignores the page number.
 
     Args:
-        fetch: returns the page of a number, from 1.
+        fetch: returns the page of a number, from 1, given how many items have come before it; a
+            server may give fewer a page than it was asked for.
         identity: what tells two items apart.
     """
     seen: set[object] = set()
-    number = 0
+    number = received = 0
     while True:
         number += 1
-        page = await fetch(number)
+        page = await fetch(number, received)
+        received += len(page)
         fresh: list[T] = []
         for item in page:
             key = identity(item)

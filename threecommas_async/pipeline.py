@@ -12,6 +12,8 @@ import logging
 import math
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+import httpx
+
 from .answers import (
     NOT_SENT,
     Redacted,
@@ -21,6 +23,7 @@ from .answers import (
     last_reason,
     not_sent,
     refusal,
+    text_of,
     unanswered,
     unreadable,
 )
@@ -42,11 +45,10 @@ from .messages import Answer, BodyError, Request, receive
 from .ownership import Owner
 from .request import RequestFactory
 from .retry import Fate, RetryPolicy, classify, next_delay
+from .transport import HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
-
-    import httpx
 
     from .auth import SigningAuth
     from .options import CallOptions
@@ -59,6 +61,8 @@ T = TypeVar("T")
 
 # Seconds for which the server may still come to count a request, where the attempt has no limit.
 _STILL_COUNTED: Final = 60.0
+# Seconds after which a call that has a slot looks again whether the block is over.
+_LOOK_AGAIN: Final = 1.0
 # `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in
 # each, is for a limiter of the user's that takes its time.
 _TURNS_TO_END: Final = 100
@@ -85,6 +89,7 @@ class Pipeline:
         self.retry = retry
         self.closed = False
         self._http = http
+        self._borrowed = not isinstance(http, HTTPClient)
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth
@@ -213,14 +218,22 @@ class Pipeline:
         if call.slot_within is not None:
             deadline = min(began + call.slot_within, math.inf if deadline is None else deadline)
         closing = call.unsafe and call.priority <= Priority.CLOSE
+        pause: float | None = None
         while True:
+            if pause is not None:
+                await asyncio.sleep(pause)
             permit = await self._limiter.acquire(call.priority, call.endpoint.bucket, deadline)
             sent, still_counted = False, 0.0
             try:
                 await self._gate.enter(call.priority, closing=closing)
                 try:
+                    if self.closed:
+                        raise after_closing(call, trace)
                     if not self._limiter.may_send(permit):
-                        continue  # a 429 came in while this one stood at the gate
+                        # A 429 came in while this one stood at the gate. A limiter that gives out
+                        # slots all the same may not keep everybody else from their turns.
+                        pause = min(self._limiter.blocked_for(), _LOOK_AGAIN)
+                        continue
                     request = self._requests.make(call)
                     trace.leave()
                     waited = loop.time() - began
@@ -273,22 +286,33 @@ class Pipeline:
                     request, auth=auth, follow_redirects=False, stream=True
                 )
                 return await receive(response, max_bytes=self._max_bytes)
-        except NOT_SENT as error:
-            return not_sent(call, error, self._text_of(error, request))
-        except BodyError as error:
-            if classify(error.answer.status_code) is Fate.DONE:
-                return unreadable(call, self._redacted(error.answer, request), str(error))
-            return error.answer  # its status says enough: a 429 blocks, whatever comes with it
-        except (Exception, asyncio.CancelledError) as error:  # the request may have left
+        except (Exception, asyncio.CancelledError) as error:
             if was_cancelled(error):
                 raise
             if limit.expired():
                 return unanswered(call, f"the whole attempt may take {longest:g} s")
-            return unanswered(call, self._text_of(error, request), error)
+            return self._without_answer(call, request, error)
+
+    def _without_answer(
+        self, call: Call[T], request: Request, error: BaseException
+    ) -> Answer | ThreeCommasError:
+        """Return what an exception means that came in place of an answer."""
+        if isinstance(error, BodyError):
+            if classify(error.answer.status_code) is Fate.DONE:
+                return unreadable(call, self._redacted(error.answer, request), str(error))
+            return error.answer  # its status says enough: a 429 blocks, whatever comes with it
+        # An event hook of the user's may raise the same exceptions, about a request of its own.
+        ours = not self._borrowed or _is_about(error, request)
+        if isinstance(error, httpx.HTTPStatusError) and ours:
+            return Answer(error.response.status_code, error.response.headers, b"")
+        text = self._text_of(error, request)
+        if isinstance(error, NOT_SENT) and ours:
+            return not_sent(call, error, text)
+        return unanswered(call, text, error)  # the request may have left
 
     def _text_of(self, error: BaseException, request: Request) -> str:
         # Redacted first: a key that is cut in two is not found.
-        return one_line(self._auth.redact(str(error), request))
+        return one_line(self._auth.redact(text_of(error), request))
 
     async def _understand(
         self, call: Call[T], request: Request, answer: Answer | ThreeCommasError
@@ -321,7 +345,7 @@ class Pipeline:
         try:
             data = await _with_pauses(decode_in_steps(answer.body, call.endpoint.returns))
             told: object = getattr(data, "id", None)
-            if call.entity_id in {None, told}:
+            if call.entity_id is None or told == call.entity_id:
                 return Response(data, answer.status_code, answer.headers, answer.body)
             reason = f"it is about {told!r}, not {call.entity_id}"
         except StructureError as error:
@@ -375,6 +399,14 @@ async def _with_pauses(steps: Generator[None, None, T]) -> T:
         except StopIteration as end:
             return cast("T", end.value)
         await asyncio.sleep(0)
+
+
+def _is_about(error: BaseException, request: Request) -> bool:
+    """Return whether an httpx exception is about this request, and not one that a hook has made."""
+    try:
+        return isinstance(error, httpx.HTTPError) and error.request is request
+    except RuntimeError:  # about none that it knows of
+        return False
 
 
 def _with_last_reason(failure: RequestNotSentError, trace: Trace) -> RequestNotSentError:

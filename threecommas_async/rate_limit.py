@@ -306,7 +306,7 @@ class SlidingWindowLimiter(_Cooldown):
         for priority in Priority:
             while place := self._next(priority, now):
                 self._line.serve(place, _take(self._windows(place.kind)))
-            if self._line.waiting(priority):
+            if self._holds_up(priority, now):
                 break  # what these wait for goes to nobody behind them
 
     def _next(self, priority: Priority, now: float) -> _Place | None:
@@ -315,6 +315,13 @@ class SlidingWindowLimiter(_Cooldown):
             if self._may_go(priority, self._windows(place.kind), now):
                 return place
         return None
+
+    def _holds_up(self, priority: Priority, now: float) -> bool:
+        """Return whether someone of this priority waits for the general limit alone."""
+        return any(
+            len(windows) == 1 or windows[1].free(now) > 0
+            for windows in (self._windows(place.kind) for place in self._line.firsts(priority))
+        )
 
     def _arm(self, now: float) -> None:
         """Set the timer for the next time at which something changes by itself."""

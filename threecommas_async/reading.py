@@ -11,7 +11,7 @@ from .endpoint import Priority
 from .errors import OutcomeUnknownError, ThreeCommasError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from .closing import Target
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Found: TypeAlias = "Callable[[int, T | ThreeCommasError], None]"
 """Is called once for each id, with its entity or the error that kept it from being read."""
 
-# Up to so many, reading each by itself takes no more requests than looking through a list.
+# Up to this many, reading each by itself takes no more requests than looking through a list.
 _FEW = 2
 # Seconds a round waits for others to join: a page answers a hundred as soon as one.
 _GATHERING = 0.5
@@ -98,6 +98,7 @@ class Reader(Generic[T]):
     ) -> ThreeCommasError | None:
         """Read each by itself; end with the error that says that no other can be read either."""
         refused: list[ThreeCommasError] = []
+        tasks = set[asyncio.Task[None]]()
 
         async def read(entity_id: int) -> None:
             result: T | ThreeCommasError
@@ -107,13 +108,13 @@ class Reader(Generic[T]):
                 result = error
                 if stops_everything(error):
                     refused.append(error)
-                    for other in tasks:
-                        if other is not asyncio.current_task():
-                            other.cancel()
+                    _cancel_others(tasks)
             missing.discard(entity_id)
             found(entity_id, result)
 
-        tasks = {self._begin(read(entity_id)) for entity_id in sorted(missing)}
+        for entity_id in sorted(missing):
+            if not refused:  # tasks may begin before they are made (eager tasks)
+                tasks.add(self._begin(read(entity_id)))
         try:
             await asyncio.wait(tasks)
         finally:
@@ -153,6 +154,12 @@ class _Round(Generic[T]):
     def __init__(self) -> None:
         self.asked: dict[int, asyncio.Future[T]] = {}
         self.missing: set[int] = set()
+
+
+def _cancel_others(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task is not asyncio.current_task():
+            task.cancel()
 
 
 def _answer(future: asyncio.Future[T], result: T | ThreeCommasError) -> None:

@@ -10,14 +10,18 @@ and an accepted close is remembered for a while.
 from __future__ import annotations
 
 import asyncio
-import math
-from typing import Final, Generic, TypeVar
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from .outcomes import CloseOutcome, CloseState
 from .ownership import Owner
 from .waiting import Turnstile
 
-__all__ = ["READS_MAY_LAG", "CloseRegistry", "Turn"]
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+__all__ = ["READS_MAY_LAG", "Accepted", "CloseRegistry", "ClosingAll", "Turn"]
 
 T = TypeVar("T")
 
@@ -27,7 +31,7 @@ READS_MAY_LAG: Final = 30.0
 How far reads lag behind writes is not documented.
 """
 
-# So many closes begin in one turn of the event loop; a thousand would hold it for 30 ms.
+# How many closes may begin in one turn of the event loop; a thousand would hold it for 30 ms.
 _BEGIN_A_TURN = 20
 
 _TAKEN_OVER = frozenset(
@@ -51,54 +55,83 @@ class Turn(Generic[T]):
         self.waiting: list[asyncio.Future[CloseOutcome[T] | None]] = []
 
 
+class Accepted(NamedTuple, Generic[T]):
+    """A close that was accepted."""
+
+    at: float
+    """When, on the event loop's clock."""
+    entity: T | None
+    """The entity as the close answered it."""
+
+
+class ClosingAll:
+    """One request that closes many entities at once."""
+
+    def __init__(self) -> None:
+        self.refused = False
+        """It is known that it closed none."""
+
+
 class CloseRegistry(Generic[T]):
     """The ids whose last close is in question, the turns of those under way, the accepted ones."""
 
     def __init__(self) -> None:
         self._in_question: set[int] = set()
-        self._accepted: dict[int, tuple[float, T | None]] = {}
+        self._in_requests_for_all = Counter[int]()
+        self._accepted: dict[int, Accepted[T]] = {}
         self._turns: dict[int, Turn[T]] = {}
         self._turnstile = Turnstile(_BEGIN_A_TURN)
-        self._owner = Owner("a client")
+        self._owner = Owner("the client")
 
     def __contains__(self, entity_id: int) -> bool:
-        """Tell whether the last close of this id may have been carried out, for all we know."""
-        return entity_id in self._in_question
+        """Return whether the last close of this id may have been carried out, for all we know."""
+        return entity_id in self._in_question or entity_id in self._in_requests_for_all
 
-    def note(self, entity_id: int) -> bool:
-        """Note that a close of this id is about to leave; return whether that is news."""
-        known = entity_id in self._in_question
+    def note(self, entity_id: int) -> None:
+        """Note that a close of this id is about to leave."""
         self._in_question.add(entity_id)
-        return not known
 
     def settle(self, entity_id: int) -> None:
         """Take an id out: it is known what became of its last close."""
         self._in_question.discard(entity_id)
 
-    def accepted_lately(self, entity_id: int) -> bool:
-        """Tell whether a close was accepted so lately that reads may not show it yet."""
-        accepted_at, _ = self._accepted.get(entity_id, (-math.inf, None))
-        return asyncio.get_running_loop().time() < accepted_at + READS_MAY_LAG
+    @contextmanager
+    def closing_all(self, entity_ids: Sequence[int]) -> Generator[ClosingAll]:
+        """Keep ids in question while one request for all of them is under way.
 
-    def as_accepted(self, entity_id: int) -> T | None:
-        """Return the entity as the accepted close answered it."""
-        return self._accepted[entity_id][1]
+        In the end they stay in question, unless the request was refused. What other closes of
+        them find out meanwhile settles those, not this one.
+        """
+        request = ClosingAll()
+        self._in_requests_for_all.update(entity_ids)
+        try:
+            yield request
+        finally:
+            self._in_requests_for_all -= Counter(entity_ids)
+            if not request.refused:
+                self._in_question.update(entity_ids)
 
-    def accept(self, entity_id: int, entity: T | None) -> None:
-        """Remember for a while that a close of this id was accepted."""
-        now = asyncio.get_running_loop().time()
-        self._accepted.pop(entity_id, None)  # so that the oldest stay in front
-        while self._accepted:
-            oldest = next(iter(self._accepted))
-            if now < self._accepted[oldest][0] + READS_MAY_LAG:
-                break
-            del self._accepted[oldest]
-        self._accepted[entity_id] = now, entity
+    def accepted(self, entity_id: int) -> Accepted[T] | None:
+        """Return the accepted close of an id that reads may not show yet, None where they do."""
+        accepted = self._accepted.get(entity_id)
+        return accepted if accepted and self._may_lag(accepted) else None
 
     def reopen(self, entity_id: int) -> None:
         """Put an id in question whose accepted close does not seem to have happened."""
         self._accepted.pop(entity_id, None)
         self._in_question.add(entity_id)
+
+    def _accept(self, entity_id: int, entity: T | None) -> None:
+        self._accepted.pop(entity_id, None)  # so that the oldest stay in front
+        while self._accepted:
+            oldest = next(iter(self._accepted))
+            if self._may_lag(self._accepted[oldest]):
+                break
+            del self._accepted[oldest]
+        self._accepted[entity_id] = Accepted(asyncio.get_running_loop().time(), entity)
+
+    def _may_lag(self, accepted: Accepted[T]) -> bool:
+        return asyncio.get_running_loop().time() < accepted.at + READS_MAY_LAG
 
     async def take_turn(self, entity_id: int) -> Turn[T] | CloseOutcome[T]:
         """Wait until no other close of this id is under way.
@@ -109,7 +142,6 @@ class CloseRegistry(Generic[T]):
         """
         if self._owner.enter():  # those who waited on another event loop are gone with it
             self._turns.clear()
-            self._accepted.clear()
             self._turnstile = Turnstile(_BEGIN_A_TURN)
         await self._turnstile.enter()
         while (before := self._turns.get(entity_id)) is not None:
@@ -138,7 +170,7 @@ class CloseRegistry(Generic[T]):
             else:
                 self.settle(entity_id)
             if outcome.state is CloseState.ACCEPTED:
-                self.accept(entity_id, outcome.trade)
+                self._accept(entity_id, outcome.trade)
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed in mid-run, and another one is used now
         del self._turns[entity_id]

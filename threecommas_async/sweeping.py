@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import field, frozen
 
 from .batch import CloseBatch
+from .call import Trace
 from .closing import stops_everything
-from .errors import InvalidRequestError, RequestNotSentError, ThreeCommasError
+from .errors import (
+    CloseFailedError,
+    InvalidRequestError,
+    RequestNotSentError,
+    ThreeCommasError,
+)
 from .lifecycle import Phase
 from .logs import log
 from .options import check_callback
@@ -94,7 +100,7 @@ class Sweep(Generic[T]):
         *,
         policy: RetryPolicy,
         cancel: Target[T] | None = None,
-        wholesale: Callable[[], Awaitable[object]] | None = None,
+        wholesale: Callable[[Trace], Awaitable[object]] | None = None,
         confirm: bool = False,
         deadline: float | None = None,
         on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
@@ -188,7 +194,10 @@ class Sweep(Generic[T]):
             listed.left[entity_id] = _left_alone(entity_id, entity, why)
         elif target.is_closable(entity):
             listed.closable[entity_id] = entity
-        elif phase in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+        elif phase is Phase.FAILED:
+            error = CloseFailedError(entity_id, target.failure(entity))
+            listed.left[entity_id] = CloseOutcome(entity_id, CloseState.FAILED, entity, error)
+        elif phase in {Phase.CLOSING, Phase.CLOSED}:
             outcome = CloseOutcome(entity_id, CloseState.ALREADY_CLOSED, entity)
             listed.skipped[entity_id] = outcome
         elif cancel is not None and cancel.is_closable(entity):
@@ -256,15 +265,7 @@ class Sweep(Generic[T]):
         return outcome.state is CloseState.REJECTED and changed
 
     async def _close(self, target: Target[T], due: list[int], *, wholesale: bool = False) -> None:
-        in_question: list[int] = []
-        if wholesale and self._wholesale is not None:
-            error = await self._close_wholesale(self._wholesale, due)
-            if error is not None and stops_everything(error):
-                self._outcomes |= {
-                    i: CloseOutcome(i, CloseState.NOT_SENT, None, error) for i in due
-                }
-                return
-            in_question = due if error is None else []
+        error = await self._close_wholesale(due) if wholesale else None
         left = None
         if self._ends is not None:
             left = max(0.0, self._ends - asyncio.get_running_loop().time())
@@ -275,31 +276,28 @@ class Sweep(Generic[T]):
             confirm=self._confirm,
             deadline=left,
             listed=True,
+            stopped_by=error if stops_everything(error) else None,
             on_outcome=self._on_outcome,
         )
-        batch.leave_in_question(in_question)
         self._outcomes |= {outcome.trade_id: outcome for outcome in await batch}
 
-    async def _close_wholesale(
-        self, wholesale: Callable[[], Awaitable[object]], due: list[int]
-    ) -> ThreeCommasError | None:
-        """Close all with one request; what became of each is left in question, so it will be read.
+    async def _close_wholesale(self, due: list[int]) -> ThreeCommasError | None:
+        """Close all with one request, where there is one; each is then in question, so it is read.
 
-        Returns the error where it says that none was closed.
+        Returns the error that says that none was closed.
         """
-        registry = self._target.registry
-        news = [entity_id for entity_id in due if registry.note(entity_id)]
-        try:
-            async with asyncio.timeout_at(self._ends):
-                await wholesale()
-        except TimeoutError:
+        if self._wholesale is None:
             return None
-        except ThreeCommasError as error:
-            if error.may_have_taken_effect:
-                return None
-            for entity_id in news:  # what another call left in question stays so
-                registry.settle(entity_id)
-            return error
+        trace = Trace()
+        with self._target.registry.closing_all(due) as request:
+            try:
+                async with asyncio.timeout_at(self._ends):
+                    await self._wholesale(trace)
+            except TimeoutError:
+                request.refused = not trace.attempts
+            except ThreeCommasError as error:
+                request.refused = not (error.may_have_taken_effect or trace.unknown)
+                return error if request.refused else None
         return None
 
 

@@ -17,7 +17,7 @@ class Pages:
         self.pages = pages
         self.asked: list[int] = []
 
-    async def fetch(self, number: int) -> Sequence[str]:
+    async def fetch(self, number: int, _: int) -> Sequence[str]:
         self.asked.append(number)
         return self.pages[number - 1] if number <= len(self.pages) else ""
 
@@ -86,7 +86,7 @@ async def test_pages_are_asked_for_only_as_they_are_needed() -> None:
 
 
 async def test_an_error_ends_the_list_after_what_was_read() -> None:
-    async def fetch(number: int) -> Sequence[str]:
+    async def fetch(number: int, _: int) -> Sequence[str]:
         if number == 2:
             raise RequestNotSentError("no slot")
         return "abc"

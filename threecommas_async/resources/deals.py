@@ -150,8 +150,7 @@ class Deals(ClosableResource[Deal]):
         target = self._target(options)
         wholesale = None
         if filters.keys() == {"bot_id"}:
-            path = {"bot_id": check_id(bot_id, "bot_id")}
-            wholesale = partial(self._pipeline.send, PANIC_SELL_ALL, path=path, options=options)
+            wholesale = partial(self._close_bot, check_id(bot_id, "bot_id"), options)
         sweep = Sweep(
             target,
             scope_of(target, filters, _facts),
@@ -162,6 +161,12 @@ class Deals(ClosableResource[Deal]):
             on_outcome=on_outcome,
         )
         return await (sweep.plan() if dry_run else sweep.run())
+
+    async def _close_bot(self, bot_id: int, options: CallOptions, trace: Trace) -> object:
+        answer = await self._pipeline.send(
+            PANIC_SELL_ALL, path={"bot_id": bot_id}, options=options, trace=trace
+        )
+        return answer.data
 
     async def get(self, deal_id: int, **options: Unpack[CallOptions]) -> Deal:
         """Return one deal.
@@ -229,9 +234,7 @@ class Deals(ClosableResource[Deal]):
         """Go through the pages of a list, see `list`."""
         ordered = {"order": "created_at", "order_direction": "ASC", **filters}
         return every_page(
-            lambda number: self._page(
-                (number - 1) * PAGE_SIZE, PAGE_SIZE, ordered, options, priority, trace
-            ),
+            lambda _, received: self._page(received, PAGE_SIZE, ordered, options, priority, trace),
             lambda deal: deal.id,
         )
 

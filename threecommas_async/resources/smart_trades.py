@@ -239,7 +239,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
         """Go through the pages of a list, see `list`."""
         ordered = {"order_by": "created_at", "order_direction": "ASC", **filters}
         return every_page(
-            lambda number: self._page(number, PAGE_SIZE, ordered, options, priority, trace),
+            lambda number, _: self._page(number, PAGE_SIZE, ordered, options, priority, trace),
             lambda trade: trade.id,
         )
 
