@@ -23,7 +23,6 @@ from threecommas_async import (
     CloseState,
     InvalidRequestError,
     NotFoundError,
-    OutcomeUnknownError,
     RequestNotSentError,
     ResponseDecodeError,
     ServerError,
@@ -543,18 +542,31 @@ async def test_reads_stop_when_one_of_them_says_that_the_key_is_refused() -> Non
     assert api.count("GET") <= 6
 
 
-async def test_a_batch_does_not_wait_for_a_cut_short_read(
+async def test_closes_whose_reads_fail_in_an_unforeseen_way_are_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError("a defect of ours")
+
     api = Api([1, 2, 3, 4])
     for trade_id in api.status:
         api.faults[trade_id] = [answering(lambda: httpx.Response(504))]
+    async with client_of(api) as client:
+        monkeypatch.setattr("threecommas_async.reading._look_through", broken)
+        report = await client.smart_trades.close_many([1, 2, 3, 4])
+    assert report.counts == {CloseState.UNKNOWN: 4}
+    assert api.posts.total() == 4
 
-    def on_list(_: httpx.Request) -> httpx.Response:
-        raise MemoryError  # no kind of error that anything here expects
+
+async def test_a_failed_trade_in_a_listing_is_no_success() -> None:
+    api = Api([1])
+    api.status[1] = "failed"
+
+    def on_list(request: httpx.Request) -> httpx.Response:
+        rows = [api.trade(1)] if request.url.params["page"] == "1" else []
+        return httpx.Response(200, json=rows)
 
     api.on_list = on_list
-    async with client_of(api) as client:
-        report = await client.smart_trades.close_many([1, 2, 3, 4])
-    assert report.counts[CloseState.UNKNOWN] in {0, 4}
-    assert not any(isinstance(o.error, OutcomeUnknownError) and o.ok for o in report)
+    report = await close_all(api)
+    assert states(report) == {1: CloseState.FAILED}
+    assert not report.ok

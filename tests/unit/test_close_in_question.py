@@ -348,6 +348,75 @@ async def test_confirming_believes_no_read_that_lags_behind_its_close(lag: float
     assert set(api.posts.values()) == {1}
 
 
+async def test_an_accepted_close_is_remembered_on_the_next_event_loop() -> None:
+    api = Api([1])
+    client = client_of(api)
+
+    def on_a_loop_of_its_own() -> None:
+        asyncio.run(client.smart_trades.close_by_market(1))
+
+    await asyncio.to_thread(on_a_loop_of_its_own)
+    await asyncio.to_thread(on_a_loop_of_its_own)
+    assert api.posts[1] == 1
+
+
+async def test_a_read_that_comes_so_late_that_it_tells_is_believed() -> None:
+    """It waits a window for its slot; by then reads show what is true: the trade is open."""
+    api = Api([1, 2])
+    limiter = SlidingWindowLimiter(limit=1, window=100.0, reserve=0)
+    async with client_of(api, limiter=limiter) as client:
+        await client.smart_trades.close_by_market(1)
+        api.status[1] = "waiting_targets"  # reopened by hand
+        del api.accepted[1]
+        await client.smart_trades.close_by_market(1)
+    assert api.posts[1] == 2
+
+
+async def test_a_read_that_fails_long_after_an_accepted_close_loses_nothing() -> None:
+    async def slow(_: int) -> httpx.Response:
+        await asyncio.sleep(40)
+        return httpx.Response(422, json={"error": "odd"})
+
+    api = Api([1, 2])
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        api.on_read = slow
+        again = asyncio.create_task(client.smart_trades.close_by_market(1))
+        await asyncio.sleep(35)
+        await client.smart_trades.close_by_market(2)  # makes room in what is remembered
+        assert (await again).id == 1
+    assert api.posts[1] == 1
+
+
+async def test_a_trade_that_is_missing_once_after_a_refusal_is_refused() -> None:
+    reads = iter([httpx.Response(404, json={"error": "not_found"})])
+
+    async def on_read(_: int) -> httpx.Response:
+        return next(reads, httpx.Response(503))
+
+    async def refused(_: Api, __: int) -> httpx.Response:
+        return error(422, text="below minimum")
+
+    api = Api([1])
+    api.faults[1] = [refused]
+    api.on_read = on_read
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_many([1])
+    assert states(report) == {1: CloseState.REJECTED}
+
+
+async def test_the_time_of_an_outcome_counts_from_the_start_of_its_batch() -> None:
+    await asyncio.sleep(500)
+    async with client_of(Api([1])) as client:
+        closing = asyncio.ensure_future(client.smart_trades.close_many([1]))
+        batch = client.smart_trades.close_many([1])
+        waiting = asyncio.ensure_future(batch)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting, closing})
+        assert batch.report[1].elapsed < 1
+
+
 # --- a client that is closed
 
 

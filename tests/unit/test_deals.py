@@ -16,7 +16,9 @@ from threecommas_async import (
     AuthenticationError,
     CloseState,
     InvalidRequestError,
+    OutcomeUnknownError,
     RetryPolicy,
+    SlidingWindowLimiter,
 )
 from threecommas_async.converter import decode, structure, to_json
 from threecommas_async.lifecycle import Phase, deal_is_closable, deal_phase
@@ -208,6 +210,107 @@ async def test_a_bots_closing_that_outlasts_the_deadline_leaves_its_deals_in_dou
     async with client_of(slow) as bot:
         report = await bot.deals.close_all(bot_id=9, deadline=5)
     assert report.counts == {CloseState.UNKNOWN: 2}
+
+
+@pytest.mark.looptime
+async def test_a_bots_closing_for_which_there_was_no_slot_has_closed_nothing() -> None:
+    log: list[str] = []
+    limiter = SlidingWindowLimiter(limit=2, reserve=0)
+    async with client_of(bot_api(httpx.Response(200, json={}), log), limiter=limiter) as bot:
+        report = await bot.deals.close_all(bot_id=9, deadline=5)
+        assert report.counts == {CloseState.NOT_SENT: 2}
+        await asyncio.sleep(60)
+        await bot.deals.close_by_market(1)
+    assert [line for line in log if line.startswith("POST")] == ["POST deals/1/panic_sell"]
+    assert "GET deals/1/show" not in log
+
+
+@pytest.mark.looptime
+async def test_a_refused_key_leaves_in_question_what_an_earlier_close_left_so() -> None:
+    log: list[str] = []
+    heard: list[int] = []
+    refusal = httpx.Response(401, json={"error": "signature_invalid"})
+    answer = bot_api(refusal, log)
+
+    async def lost(request: httpx.Request) -> httpx.Response:
+        response: httpx.Response = await answer(request)
+        if request.url.path.endswith("/1/panic_sell"):
+            raise httpx.ReadTimeout("")
+        if request.url.path.endswith("/show"):
+            raise httpx.ReadTimeout("")
+        if request.url.path.endswith("/deals"):  # reads lag: both still show open
+            rows = [{"id": i, "bot_id": 9, "status": "bought"} for i in (1, 2)]
+            return httpx.Response(200, json=rows if request.url.params["offset"] == "0" else [])
+        return response
+
+    async with client_of(lost) as bot:
+        with pytest.raises(OutcomeUnknownError):
+            await bot.deals.close_by_market(1)
+        report = await bot.deals.close_all(bot_id=9, on_outcome=lambda o: heard.append(o.trade_id))
+    assert {o.trade_id: o.state for o in report} == {1: CloseState.UNKNOWN, 2: CloseState.NOT_SENT}
+    assert sorted(heard) == [1, 2]
+
+
+@pytest.mark.looptime
+async def test_a_bots_refused_closing_settles_no_close_of_another_call() -> None:
+    log: list[str] = []
+    answer = bot_api(httpx.Response(403, json={"error": "Forbidden"}), log)
+
+    async def slow(request: httpx.Request) -> Any:
+        response = await answer(request)
+        if request.url.path.endswith("/panic_sell"):
+            await asyncio.sleep(20)
+        return response
+
+    async with client_of(slow) as bot:
+        closing = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        everything = asyncio.create_task(bot.deals.close_all(bot_id=9))
+        await asyncio.sleep(0.1)
+        closing.cancel()
+        everything.cancel()
+        await asyncio.wait({closing, everything})
+        await bot.deals.close_by_market(1)
+    assert log.count("POST deals/1/panic_sell") == 1
+
+
+@pytest.mark.looptime
+async def test_a_close_that_is_refused_settles_no_closing_of_its_whole_bot() -> None:
+    log: list[str] = []
+    answer = bot_api(httpx.Response(200, json={}), log)
+
+    async def slow(request: httpx.Request) -> Any:
+        if request.url.path.endswith("/panic_sell_all_deals"):
+            log.append("POST the bot")
+            await asyncio.sleep(20)
+        if request.url.path.endswith("/panic_sell"):
+            log.append("POST a deal")
+            return httpx.Response(422, json={"error": "record_invalid"})
+        return await answer(request)
+
+    async with client_of(slow) as bot:
+        everything = asyncio.create_task(bot.deals.close_all(bot_id=9))
+        await asyncio.sleep(0.1)
+        refused = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        everything.cancel()
+        await asyncio.wait({everything, refused})
+        log.clear()
+        with pytest.raises(OutcomeUnknownError):
+            await bot.deals.close_by_market(1)
+    assert next(line for line in log if "1" in line or "a deal" in line) == "GET deals/1/show"
+
+
+@pytest.mark.looptime
+async def test_deals_of_a_server_that_caps_its_pages_are_read_to_the_end() -> None:
+    async def handler(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        rows = [{"id": i, "status": "bought"} for i in range(1, 301)]
+        return httpx.Response(200, json=rows[offset : offset + 50])
+
+    async with client_of(handler) as bot:
+        listed = [deal.id async for deal in bot.deals.list(scope="active")]
+    assert listed == list(range(1, 301))
 
 
 async def test_deals_are_listed_page_by_page_each_once() -> None:
