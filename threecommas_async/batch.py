@@ -172,7 +172,8 @@ class CloseBatch(Generic[T]):
         create_task = asyncio.get_running_loop().create_task
         try:
             for entity_id in self._traces:
-                if self._stopped_by is None:  # tasks that begin at once may stop the rest
+                # Tasks that begin at once (eager tasks, Python 3.12 on) may stop the rest.
+                if self._stopped_by is None:  # pragma: no branch - Python 3.11 has none
                     self._tasks[entity_id] = create_task(self._close(entity_id))
             if self._tasks:
                 await asyncio.wait(self._tasks.values())

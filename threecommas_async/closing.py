@@ -88,7 +88,7 @@ class Target(Protocol[T]):
         ...
 
     def is_closable(self, entity: T, /) -> bool:
-        """Tell whether the entity is open and can be closed now."""
+        """Return whether the entity is open and can be closed now."""
         ...
 
     def failure(self, entity: T, /) -> str | None:
@@ -97,7 +97,7 @@ class Target(Protocol[T]):
 
 
 def stops_everything(error: ThreeCommasError | None) -> bool:
-    """Tell whether an error concerns key, address or client, so that no other close can pass."""
+    """Return whether an error concerns key, address or client, so that no other close can pass."""
     if isinstance(error, PermissionDeniedError):
         return _mentions(error, "permission", "scope", "api key", "api_key")
     return isinstance(
@@ -106,7 +106,7 @@ def stops_everything(error: ThreeCommasError | None) -> bool:
 
 
 def may_be_the_key(error: ThreeCommasError) -> bool:
-    """Tell whether an error may concern the key, but may concern the entity as well.
+    """Return whether an error may concern the key, but may concern the entity as well.
 
     403 means a missing permission or a state that forbids the action, and no code tells which. One
     that speaks of the account is about the entity: another account may do.
@@ -286,7 +286,7 @@ class _Close(Generic[T]):
 
 
 def is_missing(error: ThreeCommasError) -> bool:
-    """Tell whether the API itself says that there is no such entity, not something in between."""
+    """Return whether the API itself says that there is no such entity, not something in between."""
     return isinstance(error, NotFoundError) and error.from_api
 
 

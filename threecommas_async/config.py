@@ -109,7 +109,7 @@ def check_count(value: object, name: str) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine, by its name or address alone."""
+    """Return whether a host is this machine, by its name or address alone."""
     if host in _LOOPBACK:
         return True
     # All of 127.0.0.0/8 is loopback, given as an address; a name could resolve to anything.

@@ -400,9 +400,8 @@ def _refuses_plan(status_code: int, said: str, *, time_named: bool) -> bool:
 
 
 def says_not_found(error: str | None) -> bool:
-    """Tell whether an error code means "not found": the API spells it `Not found`, `not_found`.
+    """Return whether an error code means "not found": the API spells it `Not found`, `not_found`.
 
     Get and cancel of a smart trade answer it with status 400.
-
     """
     return (error or "").casefold().replace("_", " ").strip() == "not found"

@@ -100,14 +100,14 @@ def smart_trade_phase(trade: SmartTrade) -> Phase:
 
 
 def smart_trade_is_closable(trade: SmartTrade) -> bool:
-    """Tell whether a smart trade is open and can be closed at market now."""
+    """Return whether a smart trade is open and can be closed at market now."""
     if smart_trade_phase(trade) is not Phase.OPEN:
         return False
     return trade.data.panic_sell_available is not False
 
 
 def smart_trade_is_cancellable(trade: SmartTrade) -> bool:
-    """Tell whether a smart trade has no position yet and can be cancelled now.
+    """Return whether a smart trade has no position yet and can be cancelled now.
 
     One has been seen at `waiting_position` whose entry was finished, with
     `is_position_not_filled` false: what a cancel does to such a position is not known.
@@ -125,5 +125,5 @@ def deal_phase(deal: Deal) -> Phase:
 
 
 def deal_is_closable(deal: Deal) -> bool:
-    """Tell whether a deal is open and can be closed at market now."""
+    """Return whether a deal is open and can be closed at market now."""
     return deal_phase(deal) is Phase.OPEN and deal.panic_sellable is not False

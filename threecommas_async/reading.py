@@ -113,7 +113,8 @@ class Reader(Generic[T]):
             found(entity_id, result)
 
         for entity_id in sorted(missing):
-            if not refused:  # tasks may begin before they are made (eager tasks)
+            # Tasks that begin at once (eager tasks, Python 3.12 on) may have been refused already.
+            if not refused:  # pragma: no branch - Python 3.11 has none
                 tasks.add(self._begin(read(entity_id)))
         try:
             await asyncio.wait(tasks)

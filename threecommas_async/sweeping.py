@@ -256,7 +256,7 @@ class Sweep(Generic[T]):
         return due
 
     def _is_due(self, outcome: CloseOutcome[T] | None, entity: T) -> bool:
-        """Tell whether to close what a fresh listing shows closable, after what became of it."""
+        """Return whether to close what a fresh listing shows closable, after what became of it."""
         if outcome is None or outcome.state in _AGAIN:
             return True
         # A refusal would only be repeated, unless things have changed: a position was entered

@@ -93,10 +93,6 @@ class Line(Generic[K, T]):
             if not place.future.done()
         ]
 
-    def waiting(self, priority: Priority) -> int:
-        """Return how many wait with this priority."""
-        return sum(map(len, self._lanes[priority].values()))
-
     def of_kind(self, priority: Priority, kind: K) -> int:
         """Return how many of a kind wait with this priority."""
         return len(self._lanes[priority].get(kind, ()))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -405,6 +406,21 @@ async def test_a_trade_that_is_missing_once_after_a_refusal_is_refused() -> None
     assert states(report) == {1: CloseState.REJECTED}
 
 
+async def test_a_refused_trade_of_which_reads_tell_no_more_stays_refused() -> None:
+    async def refused(_: Api, __: int) -> httpx.Response:
+        return error(422, text="below minimum")
+
+    async def missing(_: int) -> httpx.Response:
+        return httpx.Response(404, json={"error": "not_found"})
+
+    api = Api([1])
+    api.faults[1] = [refused]
+    api.on_read = missing
+    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
+        report = await client.smart_trades.close_many([1])
+    assert states(report) == {1: CloseState.REJECTED}
+
+
 async def test_the_time_of_an_outcome_counts_from_the_start_of_its_batch() -> None:
     await asyncio.sleep(500)
     async with client_of(Api([1])) as client:
@@ -500,6 +516,56 @@ async def test_leaving_the_loop_stops_everything_in_that_very_moment() -> None:
             assert outcome.state in {CloseState.ACCEPTED, CloseState.UNKNOWN}
 
 
+async def test_a_task_cancelled_while_it_waits_for_an_outcome_stops_the_batch() -> None:
+    api = Api([1, 2, 3], latency=10.0)
+
+    async def iterate() -> None:
+        async for _ in batch:
+            pass
+
+    async with client_of(api, max_connections=1) as client:
+        batch = client.smart_trades.close_many([1, 2, 3])
+        iterating = asyncio.create_task(iterate())
+        await asyncio.sleep(1)
+        iterating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await iterating
+        assert batch.report.counts == {CloseState.UNKNOWN: 1, CloseState.NOT_SENT: 2}
+        await asyncio.sleep(100)
+    assert len(api.requests) == 1
+
+
+async def test_an_iterator_that_nobody_asked_for_anything_sends_nothing() -> None:
+    api = Api([1])
+    async with client_of(api) as client:
+        batch = client.smart_trades.close_many([1])
+        aiter(batch)
+        await asyncio.sleep(1)
+        assert api.requests == []
+        await batch
+    assert api.posts == {1: 1}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("ids", [[1], [1, 2, 3]])
+async def test_closes_whose_tasks_begin_at_once_are_stopped_like_any_others(
+    ids: list[int],
+) -> None:
+    async def handler(_: httpx.Request) -> httpx.Response:
+        return error(401, "signature_invalid")
+
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not on 3.11
+    try:
+        async with client_of(handler) as client:
+            report = await client.smart_trades.close_many(ids)
+            waited = await client.smart_trades.wait_until_closed(ids, timeout=5)
+    finally:
+        loop.set_task_factory(None)
+    assert report.counts == {CloseState.NOT_SENT: len(ids)}
+    assert waited.counts == {CloseState.UNKNOWN: len(ids)}
+
+
 async def test_closing_the_iterator_stops_the_batch_too() -> None:
     api = Api([1, 2, 3], latency=0.1)
     async with client_of(api, max_connections=1) as client:
@@ -511,6 +577,15 @@ async def test_closing_the_iterator_stops_the_batch_too() -> None:
 
 
 # --- deadlines say why
+
+
+async def test_a_read_for_which_there_is_no_second_slot_says_what_the_first_ended_in() -> None:
+    async def lost(_: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("too slow")
+
+    async with client_of(lost, limiter=SlidingWindowLimiter(limit=1)) as client:
+        with pytest.raises(RequestNotSentError, match=r"no slot.*The last attempt.*too slow"):
+            await client.smart_trades.get(1, deadline=10)
 
 
 async def test_a_deadline_says_what_the_last_attempt_ended_in() -> None:

@@ -25,7 +25,7 @@ _QUOTES: Final = frozenset({"", "usd", "usdt", "usdc", "busd"})
 
 
 def match_filters(filters: Mapping[str, object], facts: Mapping[str, object]) -> Match:
-    """Tell whether an entity passes the filters.
+    """Return whether an entity passes the filters.
 
     Args:
         filters: what was asked for.
