@@ -150,7 +150,7 @@ async def test_a_deadline_ends_in_a_report_that_says_that_there_may_be_others(
     cli: Run, sandbox: Sandbox
 ) -> None:
     ran = await cli(
-        *("trades", "close-all", "--yes", "--json", "--rate-limit", 6, "--deadline", 1.5)
+        *("trades", "close-all", "--yes", "--json", "--rate-limit", 4, "--deadline", 1.5)
     )
 
     assert ran.status == 1
@@ -189,7 +189,7 @@ async def test_interrupted_it_tells_the_truth_so_far(
 ) -> None:
     ran = await interrupted(
         lambda: len(sandbox.ledger.applied) == 2,
-        *("trades", "close-all", "--yes", "--json", "--rate-limit", 6),
+        *("trades", "close-all", "--yes", "--json", "--rate-limit", 4),
     )
 
     closed = sandbox.ledger.applied
@@ -209,7 +209,7 @@ async def test_interrupted_before_the_first_close_it_has_sent_nothing(
             lambda: requests(sandbox, "list_smart_trades") == 1, *command
         )
         while_listing = await interrupted(
-            lambda: requests(sandbox, "list_smart_trades") == 4, *command
+            lambda: requests(sandbox, "list_smart_trades") == 3, *command
         )
 
         assert (while_planning.out, while_planning.err) == ("", "Nothing was sent.\n")

@@ -31,12 +31,12 @@ def leave(file: Path, text: str) -> None:
 async def test_commands_one_after_the_other_keep_to_the_limit_together(
     cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with Sandbox(trades=4, rate_limit=RateLimit(requests=7)) as sandbox:
+    async with Sandbox(trades=4, rate_limit=RateLimit(requests=5)) as sandbox:
         export(monkeypatch, sandbox)
-        for _ in range(2):  # two requests each: an empty page ends a list
-            await cli("trades", "list", "--rate-limit", 7)
+        for _ in range(2):
+            await cli("trades", "list", "--rate-limit", 5)
 
-        command = ("trades", "close", *sandbox.trade_ids, "--yes", "--json", "--rate-limit", 7)
+        command = ("trades", "close", *sandbox.trade_ids, "--yes", "--json", "--rate-limit", 5)
         ran = await cli(*command, "--deadline", 0.5)
         again = await cli(*command, "--deadline", 0.5)
 
@@ -67,7 +67,7 @@ async def test_another_key_has_a_limit_of_its_own(cli: Run, sandbox: Sandbox, fi
     (pace,) = left_in(file).values()
     leave(file, json.dumps({"another": pace}))
 
-    await cli("trades", "list", "--rate-limit", 2)
+    await cli("trades", "list", "--rate-limit", 1)
 
     assert len(left_in(file)) == 2
 
