@@ -236,8 +236,9 @@ class SigningAuth(_HoldsKey, httpx.Auth):
 
 
 # A printable character of ASCII as JSON, Python, a URL or HTML may write it.
+# A run of backslashes is looked at once, from its first one: it may be as long as an answer.
 _ESCAPED = re.compile(
-    r"\\+(?:u00|x)(?P<a>[2-7][0-9a-f])|\\+(?P<slash>/)|%(?P<b>[2-7][0-9a-f])"
+    r"(?<!\\)\\++(?:(?:u00|x)(?P<a>[2-7][0-9a-f])|(?P<slash>/))|%(?P<b>[2-7][0-9a-f])"
     r"|&#x0*(?P<c>[2-7][0-9a-f]);|&#0*(?P<decimal>[1-9][0-9]{1,2});",
     re.IGNORECASE,
 )

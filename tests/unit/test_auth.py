@@ -288,6 +288,14 @@ def test_a_text_without_an_echo_stays_as_it_is(text: str) -> None:
     assert echo_of(text) == text
 
 
+@pytest.mark.timeout(20)
+def test_no_echo_takes_longer_than_its_length() -> None:
+    # Trying each backslash of a run as its first would take minutes, and stop the event loop.
+    for run in ("\\" * 300_000, "\\" * 300_000 + "u00", "&#" + "0" * 300_000, "&#x0" * 75_000):
+        assert echo_of(run) == run
+    assert echo_of("\\" * 300_000 + API_KEY) == "\\" * 300_000 + "[redacted]"
+
+
 def test_a_key_with_a_backslash_or_quote_is_found_in_json() -> None:
     request = httpx.Request("GET", BASE)
     auth = SigningAuth('ke\\y"1', HmacSigner(SECRET))
