@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json as jsonlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
@@ -18,7 +18,7 @@ from .error_body import one_line
 from .errors import InvalidRequestError, ThreeCommasError
 from .options import CallOptions, check_options, check_time
 
-__all__ = ["Call", "QueryValue", "Response", "Trace", "prepare"]
+__all__ = ["Call", "QueryValue", "Register", "Response", "Trace", "prepare"]
 
 T = TypeVar("T")
 
@@ -49,10 +49,22 @@ class Response(Generic[T]):
         return self.headers.get("x-request-id")
 
 
+class Register(Protocol):
+    """Keeps what is in question."""
+
+    def note(self, entity_id: int) -> None:
+        """Note that a request about this entity is about to leave."""
+        ...
+
+    def settle(self, entity_id: int) -> None:
+        """Take it out: it is known that no attempt so far was carried out."""
+        ...
+
+
 class Trace:
     """What has happened to one call so far; readable also after its task was cancelled."""
 
-    __slots__ = ("attempts", "final", "in_flight", "last_error", "note", "settle", "unknown")
+    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "register", "unknown")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -65,14 +77,15 @@ class Trace:
         """Set from outside: make no attempt after the one under way."""
         self.last_error: ThreeCommasError | None = None
         """What the last attempt that failed ended in."""
-        self.note: Callable[[], object] = _nothing
-        """Called before an attempt leaves; nothing is sent if it raises."""
-        self.settle: Callable[[], object] = _nothing
-        """Called when it is known that no attempt so far was carried out."""
+        self.register: Register | None = None
+        """Is told before an attempt leaves; nothing is sent if it raises."""
+        self.entity_id = 0
+        """What the register is told about."""
 
     def leave(self) -> None:
         """Take down that an attempt is handed to the network now."""
-        self.note()
+        if self.register is not None:
+            self.register.note(self.entity_id)
         self.attempts += 1
         self.in_flight = True
 
@@ -81,12 +94,8 @@ class Trace:
         self.in_flight = False
         self.last_error = error
         self.unknown |= error.may_have_taken_effect
-        if not self.unknown:
-            self.settle()
-
-
-def _nothing() -> None:
-    """Do nothing."""
+        if not self.unknown and self.register is not None:
+            self.register.settle(self.entity_id)
 
 
 @frozen
@@ -174,7 +183,9 @@ def _check_names(values: object, where: str) -> None:
 
 def _is_text(value: object) -> bool:
     """Return whether it is a str that can be encoded: lone surrogates cannot."""
-    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _path_part(values: Mapping[str, object], name: str) -> str:

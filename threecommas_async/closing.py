@@ -9,7 +9,6 @@ Nothing in here knows smart trades: what closing needs to know of an entity is a
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -147,8 +146,7 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
         return evolve(turn, attempts=0, elapsed=clock() - began)
     outcome: CloseOutcome[T] | None = None
     try:
-        trace.note = partial(registry.note, entity_id)
-        trace.settle = partial(registry.settle, entity_id)
+        trace.register, trace.entity_id = registry, entity_id
         close = _Close(target, entity_id, policy, read, trace, listed, on_error)
         verdict = await close.settle()
         outcome = CloseOutcome(
@@ -210,14 +208,18 @@ class _Close(Generic[T]):
         if self.trace.unknown or self.entity_id in registry:
             self.trace.unknown = True
             return await self._look(_earlier_close(self.entity_id))
-        accepted = registry.accepted(self.entity_id)
-        if accepted is None:
+        if not registry.accepted(self.entity_id):
             return None
         try:
             entity = await self.read(self.entity_id)
-        except ThreeCommasError:
-            return _Verdict(CloseState.ALREADY_CLOSED, accepted.entity, None)
-        if self.target.is_closable(entity) and registry.accepted(self.entity_id) is None:
+        except ThreeCommasError as unreadable:
+            error = OutcomeUnknownError(
+                f"trade {self.entity_id}: a close of it was accepted a moment ago, so none was "
+                f"sent now; it could not be read since: {unreadable}"
+            )
+            error.__cause__ = unreadable
+            return _Verdict(CloseState.UNKNOWN, None, error)
+        if self.target.is_closable(entity) and not registry.accepted(self.entity_id):
             # The read had to wait so long that it tells: it is open, whatever was accepted.
             return _Verdict(CloseState.UNKNOWN, entity, _earlier_close(self.entity_id), again=True)
         # One that shows open so soon is a read that lags behind.

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-from attrs import evolve, frozen
+from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
@@ -22,6 +22,7 @@ __all__ = [
     "Request",
     "answer_of",
     "collect",
+    "decompressed",
     "receive",
     "target_of",
 ]
@@ -68,6 +69,8 @@ class Request(httpx.Request):
         self.read()
         self._origin = origin
         self.target = target
+        self.head: Answer | None = None
+        """Status and headers of the answer, as soon as they are known."""
 
     @cached_property
     def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
@@ -86,10 +89,10 @@ class WholeBody(httpx.AsyncByteStream):
     """A body that has come whole, still encoded as the server sent it."""
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self.body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
+        yield self.body
 
 
 @frozen(repr=False)
@@ -136,12 +139,15 @@ class BodyTooLarge(BodyError):  # noqa: N818 - reads better where it is caught
         super().__init__(text, answer)
 
 
-async def receive(response: httpx.Response, *, max_bytes: int) -> Answer:
+async def receive(
+    response: httpx.Response, *, max_bytes: int, request: Request | None = None
+) -> Answer:
     """Read an answer got with `stream=True` to its end, decompress it, and close it.
 
     Args:
         response: the answer, not read yet, or read by whoever made it.
         max_bytes: how long the body may be, as it comes and decompressed.
+        request: what it answers; told of the head as soon as that is known.
 
     Raises:
         BodyTooLarge: the body is longer.
@@ -149,18 +155,36 @@ async def receive(response: httpx.Response, *, max_bytes: int) -> Answer:
         httpx.TransportError: the connection failed on the way.
     """
     head = Answer(response.status_code, response.headers, b"")
+    if request is not None:
+        request.head = head
     try:
+        stream = response.stream
         if response.is_stream_consumed:  # by a mock or an event hook: httpx has decompressed it
-            body = await collect(WholeBody(response.content), head, max_bytes)
-        else:
-            assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
-            body = await collect(response.stream, head, max_bytes)
-            if body and _encoding(head) not in _AS_IT_IS:
-                body = await collect(_decompressed(body, head), head, max_bytes)
+            body = _bounded(response.content, head, max_bytes)
+            return Answer(head.status_code, head.headers, body)
+        assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
+        return await decompressed(head, await collect(stream, head, max_bytes), max_bytes)
     finally:
         with suppress(Exception):  # of a transport of the user's: the answer is known
             await response.aclose()
-    return evolve(head, body=body)
+
+
+async def decompressed(head: Answer, body: bytes, max_bytes: int) -> Answer:
+    """Return the whole answer of what came over the wire.
+
+    Raises:
+        BodyTooLarge: the body is longer than `max_bytes` when it is decompressed.
+        BodyError: the body's encoding was not asked for, or is broken.
+    """
+    if body and _encoding(head) not in _AS_IT_IS:
+        body = await collect(_decompressed(body, head), head, max_bytes)
+    return Answer(head.status_code, head.headers, body)
+
+
+def _bounded(body: bytes, head: Answer, max_bytes: int) -> bytes:
+    if len(body) > max_bytes:
+        raise BodyTooLarge(max_bytes, head)
+    return body
 
 
 async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> bytes:
@@ -182,9 +206,7 @@ async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> 
             raise
     if broke_off:  # outside, so that no frame of whoever read it is attached
         raise BodyError("the answer's body broke off", head)
-    if len(body) > max_bytes:
-        raise BodyTooLarge(max_bytes, head)
-    return bytes(body)
+    return _bounded(bytes(body), head, max_bytes)
 
 
 async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:

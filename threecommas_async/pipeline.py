@@ -29,6 +29,7 @@ from .answers import (
 )
 from .call import Call, QueryValue, Response, Trace, prepare
 from .converter import StructureError, decode_in_steps
+from .ending import Ending
 from .endpoint import Endpoint, Priority
 from .error_body import one_line
 from .errors import (
@@ -100,7 +101,8 @@ class Pipeline:
         self._max_bytes = max_response_bytes
         self._hooks = tuple(hooks)
         self._owner = Owner("a client")
-        self._under_way: set[asyncio.Timeout] = set()
+        self._calls = Ending()
+        self._exchanges = Ending()
 
     async def send(  # noqa: PLR0913 - the parts of a request, by name
         self,
@@ -140,7 +142,8 @@ class Pipeline:
         """
         options = options or {}
         if self._owner.enter():
-            self._under_way.clear()  # calls of an event loop that was closed in mid-run
+            self._calls.forget()
+            self._exchanges.forget()
         call = prepare(
             self._prefix,
             endpoint,
@@ -158,16 +161,19 @@ class Pipeline:
             raise after_closing(call, trace)
         if deadline is not None and not deadline:
             raise after_deadline(call, trace, deadline)  # not even the first step is in time
-        at = None if deadline is None else asyncio.get_running_loop().time() + deadline
+        task = self._calls.enter()
         try:
-            async with asyncio.timeout_at(at) as limit:
-                self._under_way.add(limit)
-                try:
-                    return await self._attempts(call, trace, at)
-                finally:
-                    self._under_way.discard(limit)
+            if deadline is None:
+                return await self._attempts(call, trace, None)
+            async with asyncio.timeout(deadline) as limit:
+                return await self._attempts(call, trace, limit.when())
         except TimeoutError:
             pass  # raised below, outside, so that no other error is attached
+        except asyncio.CancelledError:
+            if not self._calls.caused(task):
+                raise
+        finally:
+            self._calls.leave(task)
         raise self._cut_short(call, trace, deadline)
 
     def _cut_short(self, call: Call[T], trace: Trace, deadline: float | None) -> ThreeCommasError:
@@ -181,11 +187,9 @@ class Pipeline:
         """End all calls that are under way: after this nothing is sent."""
         self.closed = True
         for turn in range(_TURNS_TO_END):
-            if not self._under_way:
+            if not self._calls:
                 return
-            for limit in self._under_way:
-                if not limit.expired():
-                    limit.reschedule(-math.inf)
+            self._calls.end_all()
             await asyncio.sleep(0 if turn < _TURNS_TO_END // 2 else 0.01)
 
     async def _attempts(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
@@ -279,19 +283,30 @@ class Pipeline:
         """
         auth = self._auth if call.endpoint.signed else None
         longest = self._longest(call)
-        limit = asyncio.timeout(longest)
+        ends_at = math.inf if longest is None else asyncio.get_running_loop().time() + longest
+        task = self._exchanges.enter(ends_at)
         try:
-            async with limit:
-                response = await self._http.send(
-                    request, auth=auth, follow_redirects=False, stream=True
-                )
-                return await receive(response, max_bytes=self._max_bytes)
+            if isinstance(self._http, HTTPClient):
+                return await self._http.answer(request, auth, self._max_bytes)
+            response = await self._http.send(
+                request, auth=auth, follow_redirects=False, stream=True
+            )
+            return await receive(response, max_bytes=self._max_bytes, request=request)
         except (Exception, asyncio.CancelledError) as error:
-            if was_cancelled(error):
-                raise
-            if limit.expired():
+            refused = (
+                request.head is not None and classify(request.head.status_code) is not Fate.DONE
+            )
+            if isinstance(error, asyncio.CancelledError) and self._exchanges.caused(task):
+                if request.head is not None and refused:
+                    return request.head  # its status says enough, whatever becomes of its body
                 return unanswered(call, f"the whole attempt may take {longest:g} s")
+            if was_cancelled(error):
+                if request.head is not None and refused:
+                    await self._understand(call, request, request.head)  # a 429 blocks all the same
+                raise
             return self._without_answer(call, request, error)
+        finally:
+            self._exchanges.leave(task)
 
     def _without_answer(
         self, call: Call[T], request: Request, error: BaseException

@@ -157,6 +157,19 @@ class _Round(Generic[T]):
         self.missing: set[int] = set()
 
 
+class _Departure:
+    """Tells of the first request of a listing that leaves."""
+
+    def __init__(self, leaving: Callable[[], None]) -> None:
+        self._leaving = leaving
+
+    def note(self, _: int) -> None:
+        self._leaving()
+
+    def settle(self, _: int) -> None:
+        """What has left has left."""
+
+
 def _cancel_others(tasks: Iterable[asyncio.Task[None]]) -> None:
     for task in tasks:
         if task is not asyncio.current_task():
@@ -184,7 +197,7 @@ async def _look_through(
     Returns the error that says that no other read can pass either.
     """
     trace = Trace()
-    trace.note = leaving
+    trace.register = _Departure(leaving)
     for listing in target.listings(priority, trace):
         pages = 0
         try:

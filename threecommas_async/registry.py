@@ -10,9 +10,10 @@ and an accepted close is remembered for a while.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from .outcomes import CloseOutcome, CloseState
 from .ownership import Owner
@@ -21,7 +22,7 @@ from .waiting import Turnstile
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["READS_MAY_LAG", "Accepted", "CloseRegistry", "ClosingAll", "Turn"]
+__all__ = ["READS_MAY_LAG", "CloseRegistry", "ClosingAll", "Turn"]
 
 T = TypeVar("T")
 
@@ -34,7 +35,9 @@ How far reads lag behind writes is not documented.
 # How many closes may begin in one turn of the event loop; a thousand would hold it for 30 ms.
 _BEGIN_A_TURN = 20
 
-_TAKEN_OVER = frozenset(
+# What tells what has become of the entity itself, whoever closed it. (A close that was not sent or
+# was refused tells of itself alone.)
+_TELLING = frozenset(
     {
         CloseState.ACCEPTED,
         CloseState.CLOSED,
@@ -44,6 +47,8 @@ _TAKEN_OVER = frozenset(
     }
 )
 
+_ACCEPTED = frozenset({CloseState.ACCEPTED, CloseState.CLOSED})
+
 
 class Turn(Generic[T]):
     """The right to close one id, and those who wait for it."""
@@ -52,16 +57,7 @@ class Turn(Generic[T]):
 
     def __init__(self, entity_id: int) -> None:
         self.entity_id = entity_id
-        self.waiting: list[asyncio.Future[CloseOutcome[T] | None]] = []
-
-
-class Accepted(NamedTuple, Generic[T]):
-    """A close that was accepted."""
-
-    at: float
-    """When, on the event loop's clock."""
-    entity: T | None
-    """The entity as the close answered it."""
+        self.waiting: Sequence[asyncio.Future[CloseOutcome[T] | None]] = ()
 
 
 class ClosingAll:
@@ -77,23 +73,29 @@ class CloseRegistry(Generic[T]):
 
     def __init__(self) -> None:
         self._in_question: set[int] = set()
+        self._leaving: set[int] = set()
+        """Those whose turn it is and whose close has left, or is about to."""
         self._in_requests_for_all = Counter[int]()
-        self._accepted: dict[int, Accepted[T]] = {}
+        self._accepted_at: dict[int, float] = {}
         self._turns: dict[int, Turn[T]] = {}
         self._turnstile = Turnstile(_BEGIN_A_TURN)
         self._owner = Owner("the client")
 
     def __contains__(self, entity_id: int) -> bool:
         """Return whether the last close of this id may have been carried out, for all we know."""
-        return entity_id in self._in_question or entity_id in self._in_requests_for_all
+        return (
+            entity_id in self._leaving
+            or entity_id in self._in_question
+            or entity_id in self._in_requests_for_all
+        )
 
     def note(self, entity_id: int) -> None:
-        """Note that a close of this id is about to leave."""
-        self._in_question.add(entity_id)
+        """Note that the close whose turn it is is about to leave."""
+        self._leaving.add(entity_id)
 
     def settle(self, entity_id: int) -> None:
-        """Take an id out: it is known what became of its last close."""
-        self._in_question.discard(entity_id)
+        """Take down that this close was not carried out; what others left in question stays so."""
+        self._leaving.discard(entity_id)
 
     @contextmanager
     def closing_all(self, entity_ids: Sequence[int]) -> Generator[ClosingAll]:
@@ -111,27 +113,26 @@ class CloseRegistry(Generic[T]):
             if not request.refused:
                 self._in_question.update(entity_ids)
 
-    def accepted(self, entity_id: int) -> Accepted[T] | None:
-        """Return the accepted close of an id that reads may not show yet, None where they do."""
-        accepted = self._accepted.get(entity_id)
-        return accepted if accepted and self._may_lag(accepted) else None
+    def accepted(self, entity_id: int) -> bool:
+        """Return whether a close was accepted so lately that reads may not show it yet."""
+        return self._may_lag(self._accepted_at.get(entity_id, -math.inf))
 
     def reopen(self, entity_id: int) -> None:
         """Put an id in question whose accepted close does not seem to have happened."""
-        self._accepted.pop(entity_id, None)
+        self._accepted_at.pop(entity_id, None)
         self._in_question.add(entity_id)
 
-    def _accept(self, entity_id: int, entity: T | None) -> None:
-        self._accepted.pop(entity_id, None)  # so that the oldest stay in front
-        while self._accepted:
-            oldest = next(iter(self._accepted))
-            if self._may_lag(self._accepted[oldest]):
+    def _accept(self, entity_id: int) -> None:
+        self._accepted_at.pop(entity_id, None)  # so that the oldest stay in front
+        while self._accepted_at:
+            oldest = next(iter(self._accepted_at))
+            if self._may_lag(self._accepted_at[oldest]):
                 break
-            del self._accepted[oldest]
-        self._accepted[entity_id] = Accepted(asyncio.get_running_loop().time(), entity)
+            del self._accepted_at[oldest]
+        self._accepted_at[entity_id] = asyncio.get_running_loop().time()
 
-    def _may_lag(self, accepted: Accepted[T]) -> bool:
-        return asyncio.get_running_loop().time() < accepted.at + READS_MAY_LAG
+    def _may_lag(self, accepted_at: float) -> bool:
+        return asyncio.get_running_loop().time() < accepted_at + READS_MAY_LAG
 
     async def take_turn(self, entity_id: int) -> Turn[T] | CloseOutcome[T]:
         """Wait until no other close of this id is under way.
@@ -148,7 +149,7 @@ class CloseRegistry(Generic[T]):
             future: asyncio.Future[CloseOutcome[T] | None] = (
                 asyncio.get_running_loop().create_future()
             )
-            before.waiting.append(future)
+            before.waiting = [*before.waiting, future]
             if (outcome := await future) is not None:
                 return outcome
         turn: Turn[T] = Turn(entity_id)
@@ -164,17 +165,22 @@ class CloseRegistry(Generic[T]):
                 in question.
         """
         entity_id = turn.entity_id
-        if outcome is not None:
-            if outcome.state is CloseState.UNKNOWN:
+        left = entity_id in self._leaving
+        self._leaving.discard(entity_id)
+        if outcome is None:
+            if left:
+                self._in_question.add(entity_id)
+        elif outcome.state is CloseState.UNKNOWN:
+            if outcome.attempts or not self.accepted(entity_id):  # else it only could not be read
                 self.reopen(entity_id)
-            else:
-                self.settle(entity_id)
-            if outcome.state is CloseState.ACCEPTED:
-                self._accept(entity_id, outcome.trade)
+        elif outcome.state in _TELLING:
+            self._in_question.discard(entity_id)
+            if outcome.attempts and outcome.state in _ACCEPTED:
+                self._accept(entity_id)
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed in mid-run, and another one is used now
         del self._turns[entity_id]
-        told = outcome if outcome is not None and outcome.state in _TAKEN_OVER else None
+        told = outcome if outcome is not None and outcome.state in _TELLING else None
         for future in turn.waiting:
             if not future.done():
                 future.set_result(told)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from .messages import MAX_RESPONSE_BYTES, Answer, answer_of, collect, target_of
+from .messages import MAX_RESPONSE_BYTES, Answer, Request, answer_of, collect, target_of
 from .transport import environment_proxy
 
 if find_spec("aiohttp") is None:
@@ -107,6 +107,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             middlewares=() if request.method == "POST" else (_once,),
         ) as answer:  # leaving it before the answer's end closes the connection
             head = Answer(answer.status, httpx.Headers(answer.raw_headers), b"")
+            if isinstance(request, Request):
+                request.head = head
             parts = answer.content.iter_any()
             return answer_of(head, await collect(parts, head, self._max_bytes))
 

@@ -10,19 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
-from .auth import SigningAuth
 from .config import is_loopback
-from .messages import MAX_RESPONSE_BYTES, Answer, answer_of, collect, target_of
+from .messages import (
+    MAX_RESPONSE_BYTES,
+    Answer,
+    Request,
+    answer_of,
+    collect,
+    decompressed,
+    receive,
+    target_of,
+)
 from .network import AsyncioBackend
 
 if TYPE_CHECKING:
     import ssl
+
+    from .auth import SigningAuth
 
 __all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
 
@@ -75,12 +85,22 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         self._idle: dict[_Home, list[httpcore.AsyncHTTPConnection]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and read the whole answer, before the connection is another's."""
+        """Send, and read the whole answer, for whoever uses this as an httpx transport."""
+        return answer_of(*await self.exchange(request))
+
+    async def exchange(self, request: httpx.Request) -> tuple[Answer, bytes]:
+        """Send, and read the whole answer, before the connection is another's.
+
+        Returns:
+            Status and headers, and the body as it came.
+        """
         home = self._here()
         connection = await self._take(self._idle[home])
         try:
             answer = await connection.handle_async_request(_to_httpcore(request, self._origin))
             head = Answer(answer.status, httpx.Headers(answer.headers), b"")
+            if isinstance(request, Request):
+                request.head = head
             body = await collect(answer.aiter_stream(), head, self._max_bytes)
             await answer.aclose()
         except BaseException as error:
@@ -94,7 +114,7 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             idle.append(connection)
         else:  # or it was closed meanwhile, and keeps none
             await connection.aclose()
-        return answer_of(head, body)
+        return head, body
 
     def _here(self) -> _Home:
         """Return this process and loop, of which there is a list of idle connections.
@@ -159,7 +179,7 @@ def _to_httpcore(request: httpx.Request, origin: httpcore.Origin) -> httpcore.Re
 class HTTPClient(httpx.AsyncClient):
     """The httpx client of one `AsyncClient`, which sends to one address and keeps no cookies.
 
-    `send` goes the short way: what it leaves out (redirects, cookies, event hooks, environment
+    `answer` goes the short way: what it leaves out (redirects, cookies, event hooks, environment
     credentials) is either refused by this library or cannot be set on a client of its own, and
     costs more than signing and parsing together.
     """
@@ -168,17 +188,19 @@ class HTTPClient(httpx.AsyncClient):
         super().__init__(transport=transport, headers=headers)
         self._straight = transport
 
-    async def send(
-        self,
-        request: httpx.Request,
-        *,
-        auth: Any = None,  # noqa: ANN401 - httpx's interface
-        **_: Any,  # noqa: ANN401 - same
-    ) -> httpx.Response:
-        """Sign, send, and return the answer, which is for `receive` to read and close."""
-        if isinstance(auth, SigningAuth):
+    async def answer(self, request: Request, auth: SigningAuth | None, max_bytes: int) -> Answer:
+        """Sign, send, and return the whole answer.
+
+        Raises:
+            BodyError: it has come, but its body cannot be had.
+            httpx.TransportError: none has come.
+        """
+        if auth is not None:
             await auth.sign(request)
-        return await self._straight.handle_async_request(request)
+        if isinstance(self._straight, ConnectionSlots):
+            return await decompressed(*await self._straight.exchange(request), max_bytes)
+        response = await self._straight.handle_async_request(request)
+        return await receive(response, max_bytes=max_bytes, request=request)
 
 
 def environment_proxy(url: httpx.URL) -> str | None:

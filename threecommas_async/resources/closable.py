@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 from attrs import field, frozen
@@ -102,6 +103,10 @@ class ResourceTarget(Generic[T]):
         )
         return answer.data
 
+    async def look_up(self, entity_id: int) -> T:
+        """Read one entity on which a close depends."""
+        return await self.read(entity_id, Priority.IN_QUESTION)
+
     def listings(
         self, priority: Priority, trace: Trace
     ) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
@@ -134,8 +139,16 @@ class ClosableResource(ABC, Generic[T]):
         self._registry = CloseRegistry[T]()
 
     @abstractmethod
-    def _target(self, options: CallOptions) -> ResourceTarget[T]:
+    def _new_target(self, options: CallOptions) -> ResourceTarget[T]:
         """Return the entities as something to close, each request with these options."""
+
+    def _target(self, options: CallOptions) -> ResourceTarget[T]:
+        # A thousand closes that are gathered need it a thousand times.
+        return self._new_target(options) if options else self._plain_target
+
+    @cached_property
+    def _plain_target(self) -> ResourceTarget[T]:
+        return self._new_target({})
 
     async def close_by_market(self, trade_id: int, **options: Unpack[CallOptions]) -> T:
         """Close one position at market price, exactly once.
@@ -165,13 +178,16 @@ class ClosableResource(ABC, Generic[T]):
             target,
             trade_id,
             policy=self._pipeline.retry,
-            read=lambda entity_id: target.read(entity_id, Priority.IN_QUESTION),
+            read=target.look_up,
             trace=trace,
         )
         outcome: CloseOutcome[T]
         try:
-            async with asyncio.timeout(deadline):
+            if deadline is None:
                 outcome = await closing
+            else:
+                async with asyncio.timeout(deadline):
+                    outcome = await closing
         except TimeoutError:
             outcome = interrupted(target, trade_id, trace, None, deadline or 0.0)
         if outcome.ok and outcome.trade is not None:

@@ -87,7 +87,7 @@ class DealFilters(CallOptions, total=False):
 class Deals(ClosableResource[Deal]):
     """`client.deals`. `close_by_market`, `close_many` and `wait_until_closed` are inherited."""
 
-    def _target(self, options: CallOptions) -> ResourceTarget[Deal]:
+    def _new_target(self, options: CallOptions) -> ResourceTarget[Deal]:
         return ResourceTarget(
             pipeline=self._pipeline,
             registry=self._registry,

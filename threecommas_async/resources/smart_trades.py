@@ -78,7 +78,7 @@ class SmartTradeFilters(CallOptions, total=False):
 class SmartTrades(ClosableResource[SmartTrade]):
     """`client.smart_trades`; `close_by_market`, `close_many`, `wait_until_closed` are inherited."""
 
-    def _target(self, options: CallOptions) -> ResourceTarget[SmartTrade]:
+    def _new_target(self, options: CallOptions) -> ResourceTarget[SmartTrade]:
         return ResourceTarget(
             pipeline=self._pipeline,
             registry=self._registry,
