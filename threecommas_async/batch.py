@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import evolve
@@ -21,7 +22,7 @@ from .outcomes import CloseOutcome, CloseReport, CloseState
 from .reading import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
     from .retry import RetryPolicy
 
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 # Seconds that what is in flight gets after the deadline: an answer beats "unknown".
 _GRACE = 0.75
+# Seconds by which reads of what is in question go ahead of closes that have not begun.
+_HEAD_START = 2.0
 # Number of closes forbidden (403), none accepted, after which the key is taken to be the reason.
 _FORBIDDEN_MEANS_THE_KEY = 5
 
@@ -169,12 +172,16 @@ class CloseBatch(Generic[T]):
         return loop.call_at(at, self._stop, late), loop.call_at(at + _GRACE, self._cut)
 
     async def _close_all(self) -> None:
-        create_task = asyncio.get_running_loop().create_task
+        in_question = [i for i in self._traces if i in self._target.registry]
+        fresh = [i for i in self._traces if i not in self._target.registry]
         try:
-            for entity_id in self._traces:
-                # Tasks that begin at once (eager tasks, Python 3.12 on) may stop the rest.
-                if self._stopped_by is None:  # pragma: no branch - Python 3.11 has none
-                    self._tasks[entity_id] = create_task(self._close(entity_id))
+            self._begin(in_question)
+            if in_question and fresh:
+                # A page tells of a hundred: it is not put off until the fresh ones have all slots.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_HEAD_START):
+                        await self._reader.has_left.wait()
+            self._begin(fresh)
             if self._tasks:
                 await asyncio.wait(self._tasks.values())
         finally:
@@ -182,6 +189,13 @@ class CloseBatch(Generic[T]):
             await self._reader.aclose()
             if self._tasks:
                 await asyncio.wait(self._tasks.values())
+
+    def _begin(self, entity_ids: Iterable[int]) -> None:
+        create_task = asyncio.get_running_loop().create_task
+        for entity_id in entity_ids:
+            # Tasks that begin at once (eager tasks, Python 3.12 on) may stop the rest.
+            if self._stopped_by is None:  # pragma: no branch - Python 3.11 has none
+                self._tasks[entity_id] = create_task(self._close(entity_id))
 
     async def _close(self, entity_id: int) -> None:
         trace = self._traces[entity_id]

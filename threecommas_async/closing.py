@@ -60,6 +60,11 @@ class Target(Protocol[T]):
     """What closing needs to know of a kind of entity."""
 
     @property
+    def cancels(self) -> bool:
+        """Whether entities are cancelled instead of closed."""
+        ...
+
+    @property
     def registry(self) -> CloseRegistry[T]:
         """What the closes of these entities know of each other."""
         ...
@@ -159,7 +164,7 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
         )
         return outcome
     finally:
-        registry.end_turn(turn, outcome)
+        registry.end_turn(turn, outcome, closed=not target.cancels)
 
 
 @frozen
@@ -311,6 +316,12 @@ def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
     return unknown
 
 
+def _is_refusal(error: ThreeCommasError) -> bool:
+    """Return whether the server has refused this very close."""
+    turned_away = isinstance(error, RateLimitError) or stops_everything(error)
+    return isinstance(error, APIStatusError) and not turned_away
+
+
 def interrupted(
     target: Target[T],
     entity_id: int,
@@ -322,12 +333,17 @@ def interrupted(
 
     `reason` is why, None for a cancellation.
     """
+    last = trace.last_error
     if trace.in_flight or trace.unknown or entity_id in target.registry:
         state = CloseState.UNKNOWN
+        told = f". Last answer: {last}" if last else ""
         error: ThreeCommasError = OutcomeUnknownError(
-            f"trade {entity_id}: a close of it may have left and was not answered; "
-            "it may have taken effect, read the trade before repeating it"
+            f"trade {entity_id}: it is not known whether a close of it was carried out; "
+            f"it may have taken effect, read the trade before repeating it{told}"
         )
+        error.__cause__ = last
+    elif last is not None and _is_refusal(last):
+        state, error = CloseState.REJECTED, last  # what a read would have shown is not known
     else:
         state = CloseState.NOT_SENT
         error = reason or RequestNotSentError(

@@ -35,6 +35,8 @@ class Reader(Generic[T]):
         self._target = target
         self._joining: _Round[T] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.has_left = asyncio.Event()
+        """A round of reads has left, or had nothing to wait for."""
 
     async def read(self, entity_id: int) -> T:
         """Return the entity as it is after this moment, read together with others.
@@ -131,6 +133,7 @@ class Reader(Generic[T]):
             _answer(this.asked.pop(entity_id), result)
 
         def leaving() -> None:
+            self.has_left.set()
             if self._joining is this:
                 self._joining = None
 

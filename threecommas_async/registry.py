@@ -156,13 +156,17 @@ class CloseRegistry(Generic[T]):
         self._turns[entity_id] = turn
         return turn
 
-    def end_turn(self, turn: Turn[T], outcome: CloseOutcome[T] | None) -> None:
+    def end_turn(
+        self, turn: Turn[T], outcome: CloseOutcome[T] | None, *, closed: bool = True
+    ) -> None:
         """Let the others who want to close this id go on.
 
         Args:
             turn: the turn.
             outcome: what became of the close; None when it was cut short. What had left then stays
                 in question.
+            closed: whether it was to be closed; what was cancelled may have been entered, and is
+                then to be closed.
         """
         entity_id = turn.entity_id
         left = entity_id in self._leaving
@@ -175,7 +179,7 @@ class CloseRegistry(Generic[T]):
                 self.reopen(entity_id)
         elif outcome.state in _TELLING:
             self._in_question.discard(entity_id)
-            if outcome.attempts and outcome.state in _ACCEPTED:
+            if closed and outcome.attempts and outcome.state in _ACCEPTED:
                 self._accept(entity_id)
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed in mid-run, and another one is used now

@@ -51,15 +51,18 @@ class Scope(Generic[T]):
     """Which entities are meant.
 
     Attributes:
-        listing: goes through all that is active and passes the filters.
-        everything: goes through all that is active; None where no filter is set.
+        listing: goes through all that is active and passes the filters, given the seconds that
+            each request has; None for as long as it takes.
+        everything: the same without filters; None where no filter is set.
+        page_size: how many are on a full page.
         filters: the filters as text, for people.
         match: tells whether an entity passes the filters.
         place: where an entity is, as in "USDT_BTC on account 1".
     """
 
-    listing: Callable[[], AsyncIterator[Sequence[T]]]
-    everything: Callable[[], AsyncIterator[Sequence[T]]] | None
+    listing: Callable[[float | None], AsyncIterator[Sequence[T]]]
+    everything: Callable[[float | None], AsyncIterator[Sequence[T]]] | None
+    page_size: int
     filters: str
     match: Callable[[T], Match]
     place: Callable[[T], str]
@@ -117,6 +120,7 @@ class Sweep(Generic[T]):
         self._ends: float | None = None
         self._outcomes: dict[int, CloseOutcome[T]] = {}
         self._tried: dict[int, Phase] = {}
+        self._cancelled: set[int] = set()
         self._rounds = Counter[int]()
 
     async def plan(self) -> CloseReport[T]:
@@ -168,23 +172,62 @@ class Sweep(Generic[T]):
 
     async def _list(self) -> _Listed[T]:
         """List afresh, and sort what is active by what is to be done about it."""
-        listed = _Listed[T]()
-        strangers = 0
+        seen: dict[int, T] = {}
         try:
             async with asyncio.timeout_at(self._ends):
-                async for page in self._scope.listing():
-                    for entity in page:
-                        match = self._scope.match(entity)
-                        strangers += match is Match.NO
-                        if match is not Match.NO:
-                            self._sort(entity, listed, certain=match is Match.YES)
+                for _ in range(_PASSES):
+                    fits_a_page, news = await self._go_through(seen)
+                    if fits_a_page or not news:
+                        break
         except TimeoutError:
-            text = f"the list could not be read before the deadline of {self._deadline:g} s"
-            raise RequestNotSentError(text) from None
+            raise self._too_late(None) from None
+        except ThreeCommasError as error:
+            if not self._is_late(error):
+                raise
+            raise self._too_late(error) from error
+        listed, strangers = _Listed[T](), 0
+        for entity in seen.values():
+            match = self._scope.match(entity)
+            strangers += match is Match.NO
+            if match is not Match.NO:
+                self._sort(entity, listed, certain=match is Match.YES)
         if strangers:
             text = "%d of those that the server lists do not pass the filters (%s): left alone"
             log.warning(text, strangers, self._scope.filters)
         return listed
+
+    async def _go_through(self, seen: dict[int, T]) -> tuple[bool, bool]:
+        """Go through the list once; return whether it fits on a page, and whether it brought news.
+
+        Where something leaves the list while its pages are read, the others move forward by a
+        place, and one of them may be on no page at all. So a longer list is read until it brings
+        nothing new.
+        """
+        before, pages = len(seen), 0
+        full = False
+        async for page in self._scope.listing(self._left()):
+            pages += 1
+            full |= len(page) >= self._scope.page_size
+            seen.update((self._target.id_of(entity), entity) for entity in page)
+        return pages <= 1 and not full, len(seen) > before
+
+    def _left(self) -> float | None:
+        """Return the seconds that are left of the deadline."""
+        if self._ends is None:
+            return None
+        return max(0.0, self._ends - asyncio.get_running_loop().time())
+
+    def _is_late(self, error: ThreeCommasError) -> bool:
+        """Return whether an error is that of a request which the deadline left no time for."""
+        refused = isinstance(error, RequestNotSentError) and error.available_in is not None
+        return self._ends is not None and (refused or not self._left())
+
+    def _too_late(self, error: ThreeCommasError | None) -> RequestNotSentError:
+        reason = f": {error}" if error else ""
+        return RequestNotSentError(
+            f"the list could not be read before the deadline of {self._deadline:g} s{reason}",
+            available_in=getattr(error, "available_in", None),
+        )
 
     def _sort(self, entity: T, listed: _Listed[T], *, certain: bool) -> None:
         target, cancel = self._target, self._cancel
@@ -216,10 +259,10 @@ class Sweep(Generic[T]):
         places = Counter[str]()
         try:
             async with asyncio.timeout_at(self._ends):
-                async for page in self._scope.everything():
+                async for page in self._scope.everything(self._left()):
                     places.update(self._scope.place(entity) for entity in page)
-        except TimeoutError:
-            return None
+        except (TimeoutError, ThreeCommasError):
+            return None  # what was asked for is known: nothing
         if not places:
             return None
         open_ones = ", ".join(f"{place} ({n})" for place, n in places.most_common(_NAMED))
@@ -259,27 +302,28 @@ class Sweep(Generic[T]):
         """Return whether to close what a fresh listing shows closable, after what became of it."""
         if outcome is None or outcome.state in _AGAIN:
             return True
-        # A refusal would only be repeated, unless things have changed: a position was entered
-        # after its cancel was refused.
-        changed = self._target.phase(entity) is not self._tried[outcome.trade_id]
-        return outcome.state is CloseState.REJECTED and changed
+        phase = self._target.phase(entity)
+        if outcome.trade_id in self._cancelled and phase is Phase.OPEN:
+            return True  # it was entered while its cancel was on its way
+        # A refusal would only be repeated, unless things have changed.
+        return outcome.state is CloseState.REJECTED and phase is not self._tried[outcome.trade_id]
 
     async def _close(self, target: Target[T], due: list[int], *, wholesale: bool = False) -> None:
         error = await self._close_wholesale(due) if wholesale else None
-        left = None
-        if self._ends is not None:
-            left = max(0.0, self._ends - asyncio.get_running_loop().time())
         batch = CloseBatch(
             target,
             due,
             policy=self._policy,
             confirm=self._confirm,
-            deadline=left,
+            deadline=self._left(),
             listed=True,
             stopped_by=error if stops_everything(error) else None,
             on_outcome=self._on_outcome,
         )
-        self._outcomes |= {outcome.trade_id: outcome for outcome in await batch}
+        report = await batch
+        self._outcomes |= {outcome.trade_id: outcome for outcome in report}
+        if target.cancels:
+            self._cancelled.update(outcome.trade_id for outcome in report)
 
     async def _close_wholesale(self, due: list[int]) -> ThreeCommasError | None:
         """Close all with one request, where there is one; each is then in question, so it is read.
@@ -301,6 +345,8 @@ class Sweep(Generic[T]):
         return None
 
 
+# How often a list that does not fit on a page is read, until it brings nothing new.
+_PASSES = 5
 # Places that a text about filters without a match names.
 _NAMED = 10
 

@@ -42,7 +42,7 @@ class Trades(SmartTrades):
     ) -> CloseBatch[SmartTrade]:
         """Cancel many, each exactly once, as `close_many` closes them."""
         return CloseBatch(
-            evolve(self._target({}), closes=CANCEL, is_closable=_can_be_cancelled),
+            evolve(self._target({}), closes=CANCEL, is_closable=_can_be_cancelled, cancels=True),
             check_ids(trade_ids),
             policy=self._pipeline.retry,
             confirm=confirm,

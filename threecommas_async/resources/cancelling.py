@@ -50,6 +50,7 @@ def cancelling(target: ResourceTarget[SmartTrade]) -> ResourceTarget[SmartTrade]
         phase=target.phase,
         is_closable=_is_to_end,
         failure=target.failure,
+        cancels=True,
         instead=target,
     )
 
@@ -101,6 +102,8 @@ class _Cancelling(ResourceTarget[SmartTrade]):
             entity_id=entity_id,
             slot_within=_FRESH,
         )
+        if smart_trade_is_closable(answer.data):  # it was entered while the cancel was on its way
+            return await self.instead.close(entity_id, trace)
         return answer.data
 
     async def _read_first(self, entity_id: int) -> SmartTrade:

@@ -78,6 +78,7 @@ class ResourceTarget(Generic[T]):
     phase: Callable[[T], Phase]
     is_closable: Callable[[T], bool]
     failure: Callable[[T], str | None]
+    cancels: bool = False
 
     async def close(self, entity_id: int, trace: Trace) -> T:
         """POST the close and return the entity as answered."""

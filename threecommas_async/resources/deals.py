@@ -12,7 +12,7 @@ from ..options import CallOptions, check_count, check_id, check_options
 from ..pagination import every_page
 from ..sweeping import Sweep
 from .closable import ClosableResource, ResourceTarget, split_filters
-from .matching import check_filters, pair_facts, scope_of
+from .matching import PAGE_SIZE, check_filters, pair_facts, scope_of
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
 
-PAGE_SIZE: Final = 100
 LARGEST_PAGE: Final = 1000
 
 PANIC_SELL: Final = Endpoint(

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..options import check_filter
 from ..sweeping import Match, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from ..call import QueryValue
     from ..options import CallOptions
     from .closable import ResourceTarget
 
-__all__ = ["check_filters", "match_filters", "pair_facts", "scope_of"]
+__all__ = ["PAGE_SIZE", "check_filters", "match_filters", "pair_facts", "scope_of"]
 
 T = TypeVar("T")
 
+PAGE_SIZE: Final = 100
+"""Entities on a full page; the API's own default is 10, and asking for less costs requests."""
+
 _PARTS: Final = re.compile("[_-]")
 # What may follow a base currency before the first part of a futures symbol ends.
-_QUOTES: Final = frozenset({"", "usd", "usdt", "usdc", "busd"})
+_QUOTES: Final = frozenset({"usd", "usdt", "usdc", "busd"})
 
 
 def match_filters(filters: Mapping[str, object], facts: Mapping[str, object]) -> Match:
@@ -46,8 +49,9 @@ def _compare(name: str, wanted: object, fact: object) -> Match:
     wanted, fact = wanted.casefold(), str(fact).casefold()
     if name == "base" and fact.startswith(wanted):
         # On futures the base part holds more: BTCUSDT_UMCBL, BTC_USDT, BTC-USD-SWAP, BTCUSD_PERP.
-        rest = _PARTS.split(fact)[0].removeprefix(wanted)
-        return Match.YES if rest in _QUOTES else Match.UNCERTAIN
+        first, *more = _PARTS.split(fact)
+        rest = first.removeprefix(wanted)
+        return Match.YES if not rest or (more and rest in _QUOTES) else Match.UNCERTAIN
     return Match.YES if wanted == fact else Match.NO
 
 
@@ -84,10 +88,14 @@ def scope_of(
         told = facts(entity)
         return f"{told['pair']} on account {told['account_id']}"
 
-    options: CallOptions = target.options
+    def pages(filters: Mapping[str, QueryValue], left: float | None) -> AsyncIterator[Sequence[T]]:
+        options = cast("CallOptions", {**target.options, "deadline": left})
+        return target.pages({**filters, **target.active}, options)
+
     return Scope(
-        listing=lambda: target.pages({**filters, **target.active}, options),
-        everything=(lambda: target.pages(target.active, options)) if filters else None,
+        listing=lambda left: pages(filters, left),
+        everything=(lambda left: pages({}, left)) if filters else None,
+        page_size=PAGE_SIZE,
         filters=", ".join(f"{name}={value!r}" for name, value in filters.items()),
         match=lambda entity: match_filters(filters, facts(entity)),
         place=place,

@@ -13,7 +13,7 @@ from ..pagination import every_page
 from ..sweeping import Sweep
 from .cancelling import CANCEL, cancelling
 from .closable import ClosableResource, ResourceTarget, split_filters
-from .matching import check_filters, pair_facts, scope_of
+from .matching import PAGE_SIZE, check_filters, pair_facts, scope_of
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
 
 _READ, _WRITE = Permission.SMART_TRADES_READ, Permission.SMART_TRADES_WRITE
-
-PAGE_SIZE: Final = 100
-"""The largest page; the API's own default is 10, and asking for less costs requests."""
 
 CLOSE_BY_MARKET: Final = Endpoint(
     "POST",
