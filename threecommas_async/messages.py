@@ -152,8 +152,9 @@ async def receive(response: httpx.Response, *, max_bytes: int) -> Answer:
         else:
             assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
             body = await collect(response.stream, head, max_bytes)
-            if body and "content-encoding" in response.headers:
-                body = await collect(_decompressed(body, head), head, max_bytes)
+            encoding = response.headers.get("content-encoding", "").strip().lower()
+            if body and encoding not in {"", "identity"}:
+                body = await collect(_decompressed(body, encoding, head), head, max_bytes)
     finally:
         await response.aclose()
     return evolve(head, body=body)
@@ -183,10 +184,10 @@ async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> 
     return bytes(body)
 
 
-async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
+async def _decompressed(body: bytes, encoding: str, head: Answer) -> AsyncIterator[bytes]:
     """Yield what was compressed in small pieces, with a turn for everyone else between them."""
     try:
-        decoder = zlib.decompressobj(_wbits(head, body))
+        decoder = zlib.decompressobj(_wbits(body, encoding, head))
         # The input goes in by pieces too: what finds no room in the output is copied each time.
         for start in range(0, len(body), _PIECE):
             packed, more = body[start : start + _PIECE], True
@@ -202,10 +203,9 @@ async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
         raise BodyError(f"the answer's body cannot be decompressed: {problem}", head)
 
 
-def _wbits(head: Answer, body: bytes) -> int:
+def _wbits(body: bytes, encoding: str, head: Answer) -> int:
     """Return what zlib calls the form of what was compressed."""
-    encoding = head.headers["content-encoding"].strip().lower()
-    if encoding == "gzip":
+    if encoding in {"gzip", "x-gzip"}:
         return zlib.MAX_WBITS | 16
     if encoding == "deflate":
         # Some servers leave out the two bytes of zlib's header, by which it can be known.

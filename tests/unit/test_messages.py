@@ -104,3 +104,12 @@ async def test_the_limit_is_the_longest_body_that_counts(over: int) -> None:
     with pytest.raises(BodyTooLarge, match=r"10 bytes.*AsyncClient\(max_response_bytes=") as info:
         await receiving
     assert info.value.answer.status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " X-GZIP "])
+async def test_an_encoding_that_changes_nothing_or_has_an_old_name_is_understood(
+    encoding: str,
+) -> None:
+    sent = gzip.compress(b"{}") if "GZIP" in encoding else b"{}"
+    head = Answer(200, httpx.Headers({"Content-Encoding": encoding}), b"")
+    assert (await receive(answer_of(head, sent), max_bytes=100)).body == b"{}"
