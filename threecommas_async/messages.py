@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
-from attrs import evolve, frozen
+from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Mapping
@@ -83,10 +83,10 @@ class WholeBody(httpx.AsyncByteStream):
     """A body that has come whole, still encoded as the server sent it."""
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self.body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
+        yield self.body
 
 
 @frozen(repr=False)
@@ -145,19 +145,26 @@ async def receive(response: httpx.Response, *, max_bytes: int) -> Answer:
         BodyError: the body's encoding was not asked for, or is broken.
         httpx.TransportError: the connection failed on the way.
     """
+    stream = response.stream
+    if (
+        isinstance(stream, WholeBody)
+        and "content-encoding" not in response.headers
+        and len(stream.body) <= max_bytes
+    ):
+        # The common one: there is nothing to read, to decompress or to close.
+        return Answer(response.status_code, response.headers, stream.body)
     head = Answer(response.status_code, response.headers, b"")
     try:
         if response.is_stream_consumed:  # by a mock or an event hook: httpx has decompressed it
             body = await collect(WholeBody(response.content), head, max_bytes)
         else:
-            assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
-            body = await collect(response.stream, head, max_bytes)
-            encoding = response.headers.get("content-encoding", "").strip().lower()
-            if body and encoding not in {"", "identity"}:
-                body = await collect(_decompressed(body, encoding, head), head, max_bytes)
+            assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - no other is sent
+            body = await collect(stream, head, max_bytes)
+            if body and "content-encoding" in response.headers:
+                body = await collect(_decompressed(body, head), head, max_bytes)
     finally:
         await response.aclose()
-    return evolve(head, body=body)
+    return Answer(response.status_code, response.headers, body)
 
 
 async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> bytes:
@@ -184,8 +191,12 @@ async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> 
     return bytes(body)
 
 
-async def _decompressed(body: bytes, encoding: str, head: Answer) -> AsyncIterator[bytes]:
+async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:
     """Yield what was compressed in small pieces, with a turn for everyone else between them."""
+    encoding = head.headers["content-encoding"].strip().lower()
+    if encoding in {"", "identity"}:
+        yield body
+        return
     try:
         decoder = zlib.decompressobj(_wbits(body, encoding, head))
         # The input goes in by pieces too: what finds no room in the output is copied each time.
