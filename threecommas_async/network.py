@@ -243,6 +243,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def __init__(self, protocol: _Bytes) -> None:
         self._protocol = protocol
+        self._between_requests = True
         self._arrivals = _Selector()
         self._arrivals.register(protocol.transport.get_extra_info("socket"), selectors.EVENT_READ)
 
@@ -253,6 +254,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     ) -> bytes:
         """Return what has come in; empty when the connection is over."""
         protocol = self._protocol
+        self._between_requests = True  # what is written after this belongs to the next request
         if protocol.buffer:
             await asyncio.sleep(0)  # a flood does not keep the event loop to itself
         elif not protocol.over:
@@ -270,10 +272,22 @@ class _Stream(httpcore.AsyncNetworkStream):
         buffer: bytes,
         timeout: float | None = None,
     ) -> None:
-        """Send bytes."""
+        """Send bytes.
+
+        Raises:
+            ConnectError: they begin a request, but the connection is over or holds bytes that
+                would be taken for the answer. Nothing was sent.
+            WriteError: the connection broke in the middle of a request.
+            WriteTimeout: the other side does not take them.
+        """
         protocol = self._protocol
         if not buffer:
             return
+        # httpcore looks some turns of the event loop earlier; this is the last moment.
+        if self._between_requests and (protocol.over or protocol.buffer):
+            text = "the connection cannot be used any more; nothing was sent over it"
+            raise httpcore.ConnectError(text) from protocol.error
+        self._between_requests = False
         if protocol.over:
             text = "the connection was closed by the other side"
             raise httpcore.WriteError(text) from protocol.error

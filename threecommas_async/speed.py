@@ -96,7 +96,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         session = self._session or self._open(request.url)
         body = await request.aread()
-        async with session.request(
+        answer = await session.request(
             request.method,
             URL(self._origin + target_of(request), encoded=True),
             headers=[(k.decode("ascii"), v.decode("ascii")) for k, v in request.headers.raw],
@@ -105,12 +105,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             allow_redirects=False,
             # Nothing else is sent again by aiohttp itself; going through it takes time.
             middlewares=() if request.method == "POST" else (_once,),
-        ) as answer:  # leaving it before the answer's end closes the connection
-            head = Answer(answer.status, httpx.Headers(answer.raw_headers), b"")
-            if isinstance(request, Request):
-                request.head = head
-            parts = answer.content.iter_any()
-            return answer_of(head, await collect(parts, head, self._max_bytes))
+        )
+        head = Answer(answer.status, httpx.Headers(answer.raw_headers), b"")
+        if isinstance(request, Request):
+            request.head = head
+        try:
+            content = await collect(answer.content.iter_any(), head, self._max_bytes)
+        except BaseException:
+            answer.close()  # at once; aiohttp's own way waits until the request's body is sent
+            raise
+        return answer_of(head, content)
 
     def _open(self, url: httpx.URL) -> aiohttp.ClientSession:
         """Open the session, now that there is an event loop and an address."""

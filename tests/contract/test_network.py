@@ -257,9 +257,14 @@ async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() ->
         assert stream.get_extra_info("is_readable") is False
         await stream.write(b"")
         await stream.write(b"GET / HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(5):
+            while server.open_connections or not server.received:
+                await asyncio.sleep(0.01)
+        with pytest.raises(httpcore.WriteError, match="closed by the other side"):
+            await stream.write(b"the same request's body")
         with pytest.raises(httpcore.ReadError):
             await stream.read(100, timeout=5)
-        with pytest.raises(httpcore.WriteError, match="closed by the other side"):
+        with pytest.raises(httpcore.ConnectError, match="nothing was sent"):
             await stream.write(b"more")
         assert stream.get_extra_info("is_readable") is True
         await stream.aclose()

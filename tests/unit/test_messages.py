@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -83,7 +84,6 @@ async def test_an_answer_is_what_httpx_would_have_made(
         await response.aread()
     answer = await receive(response, max_bytes=100)
     assert (answer.status_code, answer.headers, answer.body) == (201, headers, body)
-    assert response.is_closed
 
 
 @pytest.mark.parametrize("charset", ["base64", "hex", "utf-16", "undefined", "idna", "rot13"])
@@ -104,3 +104,31 @@ async def test_the_limit_is_the_longest_body_that_counts(over: int) -> None:
     with pytest.raises(BodyTooLarge, match=r"10 bytes.*AsyncClient\(max_response_bytes=") as info:
         await receiving
     assert info.value.answer.status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["", "identity", " X-GZIP "])
+async def test_an_encoding_that_changes_nothing_or_has_an_old_name_is_understood(
+    encoding: str,
+) -> None:
+    sent = gzip.compress(b"{}") if "GZIP" in encoding else b"{}"
+    head = Answer(200, httpx.Headers({"Content-Encoding": encoding}), b"")
+    assert (await receive(answer_of(head, sent), max_bytes=100)).body == b"{}"
+
+
+async def test_a_body_that_came_whole_is_held_against_the_limit_too() -> None:
+    response = answer_of(Answer(200, httpx.Headers(), b""), b"12345")
+    assert (await receive(response, max_bytes=5)).body == b"12345"
+    with pytest.raises(BodyTooLarge, match="4 bytes"):
+        await receive(response, max_bytes=4)
+    assert response.is_closed
+
+
+async def test_an_answer_of_another_transport_is_read_to_its_end_and_closed() -> None:
+    class Parts(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"ab"
+            yield b"c"
+
+    response = httpx.Response(200, stream=Parts())
+    assert (await receive(response, max_bytes=3)).body == b"abc"
+    assert response.is_closed
