@@ -166,10 +166,10 @@ class _Departure:
     def __init__(self, leaving: Callable[[], None]) -> None:
         self._leaving = leaving
 
-    def note(self, _: int) -> None:
+    def note(self, entity_id: int) -> None:  # noqa: ARG002 - of many entities, so of none
         self._leaving()
 
-    def settle(self, _: int) -> None:
+    def settle(self, entity_id: int) -> None:
         """What has left has left."""
 
 

@@ -1,7 +1,7 @@
 """Closing against what an attacker and a newcomer have tried."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -201,7 +201,7 @@ async def test_a_listing_that_fails_for_another_reason_is_raised_as_it_is() -> N
 
 async def test_a_429_blocks_as_soon_as_its_head_is_there() -> None:
     class Drip(httpx.AsyncByteStream):
-        async def __aiter__(self) -> Any:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
                 await asyncio.sleep(0.2)
                 yield b"x"
@@ -218,7 +218,7 @@ async def test_a_429_blocks_as_soon_as_its_head_is_there() -> None:
 
 async def test_a_429_whose_body_outlasts_the_attempt_is_a_429() -> None:
     class Drip(httpx.AsyncByteStream):
-        async def __aiter__(self) -> Any:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
                 await asyncio.sleep(0.2)
                 yield b"x"
