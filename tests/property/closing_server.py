@@ -7,22 +7,22 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import httpx
-from attrs import define, field, frozen
+from attrs import define, field
 from hypothesis import event
-from hypothesis import strategies as st
 
-from tests.support import Api, error, trade_json
+from tests.property.closing_faults import BLOCK, REFUSALS, UNANSWERED, Fault, OddError
+from tests.support import Api, error
 from threecommas_async import CloseBatch, CloseOutcome, CloseReport, CloseState, SmartTrade
 
 Outcome = CloseOutcome[SmartTrade]
 Report = CloseReport[SmartTrade]
 
 TRADES = 6
-LIMIT, WINDOW, BLOCK = 8, 10.0, 7.0
+LIMIT, WINDOW = 8, 10.0
 TICK = 2.0**-20
 """The virtual clock's. Sums of such times are exact: a rest of less than a tick never passes."""
 SLACK = 1e-3
@@ -39,100 +39,10 @@ PAIRS = ("USDT_BTC", "USDT_ETH")
 UNHEARD_OF = "take_profit_move_pending"
 """A code that nobody knows. It sounds like closing, and the trade is open."""
 
-GATEWAY_PAGE = "<html><h1>Not here</h1></html>"
-CHARSETS = ["base64", "hex", "utf-16", "undefined", "idna", "rot13"]
 TOLD_LATELY = 30.0
 """So long after a call said that a close is accepted, reads that show it open prove nothing."""
 FRESH = 6.0
 """A cancel leaves no later than this after the read that showed the entry not filled."""
-
-
-class Odd(Exception):
-    """What no transport should raise, and one of the user's may."""
-
-
-class Drip(httpx.AsyncByteStream):
-    """A body that comes a byte at a time and never ends."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            await asyncio.sleep(5)
-            yield b" "
-
-
-def _in_charset(status: int) -> Callable[[], httpx.Response]:
-    """An error page in a charset that nobody can decode."""
-    kinds = itertools.cycle(CHARSETS)
-
-    def page() -> httpx.Response:
-        headers = {"Content-Type": f"text/html; charset={next(kinds)}"}
-        return httpx.Response(status, headers=headers, content=b"\xff<html>")
-
-    return page
-
-
-UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
-    "reset": lambda: httpx.ReadError("connection reset"),
-    "stale": lambda: httpx.RemoteProtocolError("Server disconnected without sending a response."),
-    "silence": lambda: httpx.ReadTimeout(""),
-    "odd error": lambda: Odd("out of order"),
-    "redirect": lambda: httpx.Response(302, headers={"Location": "/"}),
-    "timeout": lambda: httpx.Response(408),
-    "html": lambda: httpx.Response(502, html="<html><h1>Bad Gateway</h1></html>"),
-    "empty": lambda: httpx.Response(504),
-    "garbage": lambda: httpx.Response(201, text="<<<"),
-    "wrong type": lambda: httpx.Response(201, json=["ok"]),
-    "gateway 404": lambda: httpx.Response(404, html=GATEWAY_PAGE),
-    "odd charset": _in_charset(504),
-    "drip": lambda: httpx.Response(201, stream=Drip()),
-    "wrong id": lambda: httpx.Response(201, json=trade_json(99, "panic_sell_pending")),
-}
-REFUSALS: dict[str, Callable[[], httpx.Response]] = {
-    "401": lambda: error(401, "signature_invalid"),
-    "403": lambda: error(403, "Forbidden", "account"),
-    "418": lambda: httpx.Response(418, headers={"Retry-After": f"{BLOCK:g}"}, text="banned"),
-    "404": lambda: error(404, "not_found"),
-    "422": lambda: error(422, text="below minimum"),
-    "429": lambda: httpx.Response(429, headers={"Retry-After": f"{BLOCK:g}"}),
-    "429 in an odd charset": lambda: httpx.Response(
-        429,
-        headers={"Retry-After": f"{BLOCK:g}", "Content-Type": "text/plain; charset=base64"},
-        content=b"slow down",
-    ),
-    "plan": lambda: httpx.Response(429, json={"error": "plan", "error_description": "Upgrade"}),
-}
-
-
-@frozen
-class Fault:
-    """What becomes of one request."""
-
-    answer: str = "right"
-    applied: str = "now"
-    """Whether an unanswered close is carried out: never, now, or late."""
-    delay: float = 0.0
-    """How late, or how slow."""
-
-
-_delays = st.sampled_from([0.0, 0.3, 2.0, 9.0, 60.0])
-_lost = st.builds(
-    Fault, st.sampled_from([*UNANSWERED]), st.sampled_from(["never", "now", "late"]), _delays
-)
-_refused = st.builds(Fault, st.sampled_from([*REFUSALS]))
-_close_fault = _lost | _refused | st.builds(Fault, delay=_delays) | st.just(Fault("no connection"))
-_read_kinds = [*UNANSWERED, *sorted(REFUSALS.keys() - {"404"}), "missing", "right"]
-_read_fault = st.builds(Fault, st.sampled_from(_read_kinds), delay=_delays)
-
-
-def _some(fault: st.SearchStrategy[Fault], most: int) -> st.SearchStrategy[list[Fault]]:
-    """Several faults, or one several times: what is believed when it comes again needs that."""
-    times = st.integers(2, most)
-    again = st.builds(lambda one, number: [one] * number, fault, times)
-    return st.lists(fault, min_size=1, max_size=most) | again
-
-
-close_faults = _some(_close_fault, 4)
-read_faults = _some(_read_fault, 6)
 
 
 @define(eq=False, repr=False)
@@ -238,7 +148,7 @@ class Server(Api):
     async def __call__(self, http: httpx.Request) -> httpx.Response:
         try:
             return await self._answer(http)
-        except (httpx.TransportError, Odd, asyncio.CancelledError):
+        except (httpx.TransportError, OddError, asyncio.CancelledError):
             raise
         except Exception as defect:
             self.wrong.append(f"a defect in here: {defect!r}")

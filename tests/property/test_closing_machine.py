@@ -49,6 +49,13 @@ from hypothesis.stateful import (
     rule,
 )
 
+from tests.property.closing_faults import (
+    Fault,
+    Foreign,
+    UnreliableLimiter,
+    close_faults,
+    read_faults,
+)
 from tests.property.closing_server import (
     CLOSABLE,
     LIMIT,
@@ -60,12 +67,9 @@ from tests.property.closing_server import (
     TRADES,
     WINDOW,
     Call,
-    Fault,
     Outcome,
     Server,
-    close_faults,
     pair_of,
-    read_faults,
 )
 from tests.support import client_of
 from threecommas_async import (
@@ -77,52 +81,13 @@ from threecommas_async import (
     OutcomeUnknownError,
     RequestNotSentError,
     RetryPolicy,
-    SlidingWindowLimiter,
     ThreeCommasError,
 )
-from threecommas_async.rate_limit import Permit
 
 ids = st.integers(1, TRADES + 2)  # the last two do not exist
 trade_ids = st.integers(1, TRADES)
 deadlines = st.none() | st.sampled_from([0.0, 0.2, 1.0, 5.0, 30.0])
 Work = Callable[..., Awaitable[None]]
-
-
-class Foreign:
-    """Code of the user's that the package calls: hooks, callbacks, log filters, a limiter."""
-
-    MOODS = (ValueError, asyncio.CancelledError)
-
-    def __init__(self) -> None:
-        self.moods: list[type[BaseException] | None] = []
-
-    def act(self) -> None:
-        """Raise, if that is what comes next."""
-        if self.moods and (mood := self.moods.pop(0)):
-            raise mood
-
-    def hook(self, _: object) -> None:
-        self.act()
-
-    def filter(self, _: logging.LogRecord) -> bool:
-        self.act()
-        return False
-
-
-class UnreliableLimiter(SlidingWindowLimiter):
-    """Does all it should, and may raise all the same."""
-
-    def __init__(self, foreign: Foreign, *limits: Any, **settings: Any) -> None:
-        super().__init__(*limits, **settings)
-        self._foreign = foreign
-
-    async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
-        await super().release(permit, sent=sent, late=late)
-        self._foreign.act()
-
-    async def block(self, seconds: float) -> None:
-        self._foreign.act()
-        await super().block(seconds)
 
 
 class Closing(RuleBasedStateMachine):
