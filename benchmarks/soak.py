@@ -3,9 +3,10 @@
 ``python -m benchmarks.soak --trades 10000 --faults 0.3`` (or ``make soak``) starts the embedded
 3Commas in a process of its own, on a real socket of this machine, and closes everything in it with
 four calls: one that is cancelled on the way, one that meets its deadline, one that goes through to
-the end, and one that waits until all is closed. Reads go wrong as well, other clients use up the
-quota now and then, and the server is restarted in the middle. Every outcome of every call is held
-against the server's own books. The exit status is 1 if anything contradicts them.
+the end, and one that waits until all is closed. Reads go wrong as well and lag behind what was
+carried out, other clients use up the quota now and then, and the server is restarted in the middle.
+Every outcome of every call is held against the server's own books. The exit status is 1 if anything
+contradicts them.
 """
 
 from __future__ import annotations
@@ -109,13 +110,7 @@ async def _serve(options: Options, pipe: Connection) -> None:
         trades=options.trades,
         failing=options.trades // 100,
         seed=options.seed,
-        faults=attrs.evolve(
-            Faults.mixed(options.faults, silence=1.0, slow=0.2, closes_only=False),
-            early_429_text=1e-4,
-            early_429_json=1e-4,
-            early_429_html=1e-4,
-            block=1.0,
-        ),
+        faults=faults_of(options.faults),
         # Those in flight when somebody else has used up the quota come too late to be held back.
         rate_limit=RateLimit(requests=options.limit, window=options.window, ban_after=10_000),
         latency=(0.0, 0.05),
@@ -127,6 +122,28 @@ async def _serve(options: Options, pipe: Connection) -> None:
             if command == "restart":
                 await sandbox.restart(downtime=0.2)
             pipe.send(_books(sandbox, options.window))
+
+
+def faults_of(share: float) -> Faults:
+    """Return all that a client can get through, evenly, and now and then a block."""
+    mixed = sum(rate > 0 for rate in Faults.mixed(1.0).rates.values())
+    each = share / (mixed + 6)
+    return attrs.evolve(
+        Faults.mixed(each * mixed, silence=1.0, slow=0.2, closes_only=False),
+        # Those that `mixed` leaves out, for they deceive who believes answers as they come.
+        gateway_404_before=each,
+        gateway_404_after=each,
+        drip_before=each,
+        drip_after=each,
+        wrong_id_before=each,
+        wrong_id_after=each,
+        drip=0.1,
+        read_lag=0.5,
+        early_429_text=1e-4,
+        early_429_json=1e-4,
+        early_429_html=1e-4,
+        block=1.0,
+    )
 
 
 def _books(sandbox: Sandbox, window: float) -> Books:

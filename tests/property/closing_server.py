@@ -7,23 +7,25 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 import httpx
-from attrs import define, field, frozen
+from attrs import define, field
 from hypothesis import event
-from hypothesis import strategies as st
 
-from tests.support import Api, error, trade_json
+from tests.property.closing_faults import BLOCK, REFUSALS, UNANSWERED, Fault, OddError
+from tests.support import Api, error
 from threecommas_async import CloseBatch, CloseOutcome, CloseReport, CloseState, SmartTrade
 
 Outcome = CloseOutcome[SmartTrade]
 Report = CloseReport[SmartTrade]
 
 TRADES = 6
-LIMIT, WINDOW, BLOCK = 8, 10.0, 7.0
-SLACK = 1e-3  # the virtual clock counts in microseconds
+LIMIT, WINDOW = 8, 10.0
+TICK = 2.0**-20
+"""The virtual clock's. Sums of such times are exact: a rest of less than a tick never passes."""
+SLACK = 1e-3
 
 TOLD = {*CloseState} - {CloseState.UNKNOWN, CloseState.NOT_SENT, CloseState.REJECTED}
 """States that say what became of a trade."""
@@ -33,84 +35,14 @@ CLOSABLE = {"POST": "waiting_targets", "DELETE": "waiting_position"}
 TOLERATED = {"rejected, and late", "unknown for nothing", "cancelled without waiting"}
 """What the package does not keep yet. Take out what is mended, and the machine holds it to that."""
 
-GATEWAY_PAGE = "<html><h1>Not here</h1></html>"
-CHARSETS = ["base64", "hex", "utf-16", "undefined", "idna", "rot13"]
+PAIRS = ("USDT_BTC", "USDT_ETH")
+UNHEARD_OF = "take_profit_move_pending"
+"""A code that nobody knows. It sounds like closing, and the trade is open."""
+
 TOLD_LATELY = 30.0
 """So long after a call said that a close is accepted, reads that show it open prove nothing."""
 FRESH = 6.0
 """A cancel leaves no later than this after the read that showed the entry not filled."""
-
-
-class Drip(httpx.AsyncByteStream):
-    """A body that comes a byte at a time and never ends."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            await asyncio.sleep(5)
-            yield b" "
-
-
-def _in_charset(status: int) -> Callable[[], httpx.Response]:
-    """An error page in a charset that nobody can decode."""
-    kinds = itertools.cycle(CHARSETS)
-
-    def page() -> httpx.Response:
-        headers = {"Content-Type": f"text/html; charset={next(kinds)}"}
-        return httpx.Response(status, headers=headers, content=b"\xff<html>")
-
-    return page
-
-
-UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
-    "reset": lambda: httpx.ReadError("connection reset"),
-    "stale": lambda: httpx.RemoteProtocolError("Server disconnected without sending a response."),
-    "silence": lambda: httpx.ReadTimeout(""),
-    "redirect": lambda: httpx.Response(302, headers={"Location": "/"}),
-    "timeout": lambda: httpx.Response(408),
-    "html": lambda: httpx.Response(502, html="<html><h1>Bad Gateway</h1></html>"),
-    "empty": lambda: httpx.Response(504),
-    "garbage": lambda: httpx.Response(201, text="<<<"),
-    "wrong type": lambda: httpx.Response(201, json=["ok"]),
-    "gateway 404": lambda: httpx.Response(404, html=GATEWAY_PAGE),
-    "odd charset": _in_charset(504),
-    "drip": lambda: httpx.Response(201, stream=Drip()),
-    "wrong id": lambda: httpx.Response(201, json=trade_json(99, "panic_sell_pending")),
-}
-REFUSALS: dict[str, Callable[[], httpx.Response]] = {
-    "401": lambda: error(401, "signature_invalid"),
-    "403": lambda: error(403, "Forbidden", "account"),
-    "418": lambda: httpx.Response(418, headers={"Retry-After": f"{BLOCK:g}"}, text="banned"),
-    "422": lambda: error(422, text="below minimum"),
-    "429": lambda: httpx.Response(429, headers={"Retry-After": f"{BLOCK:g}"}),
-    "429 in an odd charset": lambda: httpx.Response(
-        429,
-        headers={"Retry-After": f"{BLOCK:g}", "Content-Type": "text/plain; charset=base64"},
-        content=b"slow down",
-    ),
-    "plan": lambda: httpx.Response(429, json={"error": "plan", "error_description": "Upgrade"}),
-}
-
-
-@frozen
-class Fault:
-    """What becomes of one request."""
-
-    answer: str = "right"
-    applied: str = "now"
-    """Whether an unanswered close is carried out: never, now, or late."""
-    delay: float = 0.0
-    """How late, or how slow."""
-
-
-_delays = st.sampled_from([0.0, 0.3, 2.0, 9.0, 60.0])
-_lost = st.builds(
-    Fault, st.sampled_from([*UNANSWERED]), st.sampled_from(["never", "now", "late"]), _delays
-)
-_refused = st.builds(Fault, st.sampled_from([*REFUSALS]))
-close_faults = _lost | _refused | st.builds(Fault, delay=_delays) | st.just(Fault("no connection"))
-read_faults = st.builds(
-    Fault, st.sampled_from([*UNANSWERED, *REFUSALS, "missing", "right"]), delay=_delays
-)
 
 
 @define(eq=False, repr=False)
@@ -129,6 +61,8 @@ class Request:
     """Its caller was told that it is not carried out."""
     accepted: bool = False
     """Its caller was told that it is."""
+    missing: bool = False
+    """Its caller was told that there is no such trade."""
     accepted_at: float = -math.inf
     shown: frozenset[tuple[int, str]] = frozenset()
     """Trades with the status that its answer showed to its caller."""
@@ -148,12 +82,16 @@ class Call:
     number: int
     kind: str
     ids: list[int]
+    pair: str | None = None
+    """The filter of a `close_all`."""
     client: int = 0
     """Which client it was made with; clients know nothing of each other's closes."""
     task: "asyncio.Task[None] | None" = None
     batch: CloseBatch[SmartTrade] | None = None
     report: Report | None = None
     over: bool = False
+    undisturbed: bool = True
+    """Neither cancelled nor closed, and without a deadline."""
     closed: bool = False
     """Its client has been closed: nothing may leave any more."""
     stopped: bool = False
@@ -186,15 +124,20 @@ class Server(Api):
         self.lag = 0.0
         """How many seconds reads lag behind what was carried out."""
         self.entered_at: dict[int, float] = {}
+        self.codes_unheard_of: set[int] = set()
+        """Open trades that reads show with such a code."""
+        self.ignores_filters = False
         self._history: dict[int, list[tuple[float, str]]] = {}
-        self._missing: set[int] = set()
+        self._missing: set[tuple[int, int]] = set()
+        """Calls and trades that the last read of the call did not find."""
         self._accepted_told: set[tuple[int, int]] = set()
         """Clients and trades of which a call has said that the close is accepted."""
         self._told: dict[int, int] = {}
         """When a call last said of a trade what became of it."""
         self._events = itertools.count()
         self._arrivals: list[float] = []
-        self._blocked_until = 0.0
+        self.blocked_until: dict[int, float] = {}
+        """Until when each client knows that nothing may be sent."""
 
     def check(self, holds: object, call: Call, what: str) -> None:
         if not holds:
@@ -205,7 +148,7 @@ class Server(Api):
     async def __call__(self, http: httpx.Request) -> httpx.Response:
         try:
             return await self._answer(http)
-        except (httpx.TransportError, asyncio.CancelledError):
+        except (httpx.TransportError, OddError, asyncio.CancelledError):
             raise
         except Exception as defect:
             self.wrong.append(f"a defect in here: {defect!r}")
@@ -234,11 +177,12 @@ class Server(Api):
         if isinstance(answer, Exception):
             raise answer
         if fault.answer in {"418", "429", "429 in an odd charset"}:
-            self._blocked_until = _now() + BLOCK
+            self.blocked_until[call.client] = _now() + BLOCK
         call.stopped |= request.closes and fault.answer in {"401", "418", "plan"}
         if fault.answer not in UNANSWERED:
             request.refused, request.accepted = answer.is_client_error, answer.is_success
             request.accepted_at = _now() if answer.is_success else -math.inf
+            request.missing = fault.answer == "404"
             request.shown = _statuses(answer) if not request.closes else request.shown
         return answer
 
@@ -261,20 +205,24 @@ class Server(Api):
         elif request.closes:
             answer = self._carry_out(request)
         else:
-            answer = await self._read_with_lag(http, request.trade_id, fault)
+            answer = await self._read_with_lag(http, request, fault)
         slow = fault.delay if fault.answer == "right" else 0.0
         await asyncio.sleep(30.0 if fault.answer == "silence" else 0.1 + slow)
         return answer
 
     async def _read_with_lag(
-        self, http: httpx.Request, trade_id: int | None, fault: Fault
+        self, http: httpx.Request, request: Request, fault: Fault
     ) -> httpx.Response:
+        trade_id = request.trade_id
         if trade_id is None:
+            if self.ignores_filters:
+                http = httpx.Request("GET", http.url.copy_remove_param("pair"))
             return self._with_lag(lambda: self._list(http))
-        if fault.answer == "missing" and trade_id not in self._missing:
-            self._missing.add(trade_id)  # the next read of it finds it
+        reader = request.call.number, trade_id
+        if fault.answer == "missing" and reader not in self._missing:
+            self._missing.add(reader)  # the next read of it finds it
             return error(404, "not_found")
-        self._missing.discard(trade_id)
+        self._missing.discard(reader)
         if trade_id not in self.status:
             return await self._read(trade_id)
         return self._with_lag(lambda: httpx.Response(200, json=self.trade(trade_id)))
@@ -288,11 +236,19 @@ class Server(Api):
             for trade_id, history in self._history.items():
                 self.status[trade_id] = next(s for at, s in reversed(history) if at <= then)
             self.accepted.clear()  # else `trade` would bring it up to date
+        self.status |= {
+            trade_id: UNHEARD_OF
+            for trade_id in self.codes_unheard_of
+            if self.status[trade_id] == CLOSABLE["POST"]
+        }
         try:
             return read()
         finally:
             self.status |= true
             self.accepted |= accepted
+
+    def trade(self, trade_id: int) -> dict[str, Any]:
+        return {**super().trade(trade_id), "pair": pair_of(trade_id)}
 
     def remember(self) -> None:
         """Take down what has changed, for reads that lag."""
@@ -329,13 +285,16 @@ class Server(Api):
         self.check(not call.over, call, "a request after its end")
         self.check(not call.closed, call, "a request after its client was closed")
         self.check(not (call.stopped and request.closes), call, "a close after it was stopped")
-        self.check(_now() > self._blocked_until - SLACK, call, "a request during a block")
+        blocked = _now() < self.blocked_until.get(call.client, 0.0) - SLACK
+        self.check(not blocked, call, "a request during a block")
         self._arrivals = [at for at in self._arrivals if at > _now() - WINDOW + SLACK] + [_now()]
         self.check(len(self._arrivals) <= LIMIT, call, "a request above the limit")
         if request.method == "DELETE" and trade_id is not None:
             since = _now() - self.entered_at.get(trade_id, math.inf)
             self.check(since <= FRESH + self.lag, call, f"a cancel of what was entered: {request}")
         if request.closes and trade_id is not None:
+            meant = call.pair in {None, pair_of(trade_id)}
+            self.check(meant, call, f"{request}, which the filter leaves out")
             for earlier in [post for other in self.calls for post in other.closes(trade_id)]:
                 self._may_be_repeated(request, trade_id, earlier)
 
@@ -366,6 +325,9 @@ class Server(Api):
             self._accepted_told.add((call.client, outcome.trade_id))
         if outcome.state in TOLD:
             self._told[outcome.trade_id] = next(self._events)
+        accepted = any(post.accepted for post in call.closes(outcome.trade_id))
+        lost = outcome.state is CloseState.UNKNOWN and accepted and call.undisturbed
+        self.check(not lost, call, f"{outcome}, though it was told")
         self.judge(call, outcome)
 
     def judge(self, call: Call, outcome: Outcome) -> None:
@@ -375,12 +337,13 @@ class Server(Api):
         status = self.trade(trade_id)["status"]["basic_type"] if trade_id in self.status else ""
         pending = any(request.pending for request in call.closes(trade_id))
         posts = [post for other in self.calls for post in other.closes(trade_id)]
+        unlisted = [post for post in posts if post.call.kind != "close_all"]
         truths = {
             CloseState.ACCEPTED: done,
             CloseState.CLOSED: done and status == "panic_sold",
             CloseState.FAILED: done and status == "failed",
             CloseState.ALREADY_CLOSED: done and not mine,
-            CloseState.NOT_FOUND: not status,
+            CloseState.NOT_FOUND: not status or any(post.missing for post in unlisted),
             CloseState.NOT_SENT: not mine and not pending,
             CloseState.REJECTED: not mine and not pending,
             CloseState.UNKNOWN: any(not post.refused for post in posts),
@@ -399,6 +362,10 @@ class Server(Api):
         self.check(order == list(dict.fromkeys(call.ids)), call, f"not one outcome each: {order}")
         for outcome in report:
             self.judge(call, outcome)
+
+
+def pair_of(trade_id: int) -> str:
+    return PAIRS[trade_id % 2]
 
 
 def _now() -> float:
