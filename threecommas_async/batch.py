@@ -241,6 +241,7 @@ class CloseBatch(Generic[T]):
         if self._stopped_by is not None:
             return
         self._stopped_by = reason
+        self._reader.has_left.set()  # nobody waits for reads that do not come any more
         for entity_id, task in self._tasks.items():
             trace = self._traces[entity_id]
             trace.final = True
