@@ -122,7 +122,8 @@ class CloseRegistry(Generic[T]):
         self._accepted_at.pop(entity_id, None)
         self._in_question.add(entity_id)
 
-    def _accept(self, entity_id: int) -> None:
+    def accept(self, entity_id: int) -> None:
+        """Remember for a while that a close of this id was accepted."""
         self._accepted_at.pop(entity_id, None)  # so that the oldest stay in front
         while self._accepted_at:
             oldest = next(iter(self._accepted_at))
@@ -180,7 +181,7 @@ class CloseRegistry(Generic[T]):
         elif outcome.state in _TELLING:
             self._in_question.discard(entity_id)
             if closed and outcome.attempts and outcome.state in _ACCEPTED:
-                self._accept(entity_id)
+                self.accept(entity_id)
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed in mid-run, and another one is used now
         del self._turns[entity_id]

@@ -303,7 +303,8 @@ class Sweep(Generic[T]):
         if outcome is None or outcome.state in _AGAIN:
             return True
         phase = self._target.phase(entity)
-        if outcome.trade_id in self._cancelled and phase is Phase.OPEN:
+        cancelled = outcome.trade_id in self._cancelled and phase is Phase.OPEN
+        if cancelled and not self._target.registry.accepted(outcome.trade_id):
             return True  # it was entered while its cancel was on its way
         # A refusal would only be repeated, unless things have changed.
         return outcome.state is CloseState.REJECTED and phase is not self._tried[outcome.trade_id]

@@ -87,7 +87,7 @@ class _Cancelling(ResourceTarget[SmartTrade]):
     async def _cancel_or_close(self, entity_id: int, trace: Trace) -> SmartTrade:
         trade = await self._read_first(entity_id)
         if smart_trade_is_closable(trade):
-            return await self.instead.close(entity_id, trace)
+            return await self._close_instead(entity_id, trace)
         if self.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
             return trade  # nothing has to be sent
         if not smart_trade_is_cancellable(trade):
@@ -103,8 +103,13 @@ class _Cancelling(ResourceTarget[SmartTrade]):
             slot_within=_FRESH,
         )
         if smart_trade_is_closable(answer.data):  # it was entered while the cancel was on its way
-            return await self.instead.close(entity_id, trace)
+            return await self._close_instead(entity_id, trace)
         return answer.data
+
+    async def _close_instead(self, entity_id: int, trace: Trace) -> SmartTrade:
+        trade = await self.instead.close(entity_id, trace)
+        self.registry.accept(entity_id)
+        return trade
 
     async def _read_first(self, entity_id: int) -> SmartTrade:
         try:
