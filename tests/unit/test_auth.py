@@ -538,9 +538,11 @@ def test_a_key_that_cannot_sign_is_refused_without_being_shown(
 def test_rsa_without_its_extra_says_what_to_install(
     rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Before it is hidden: what cryptography imports without it stays broken for later tests.
+    pem = pem_of(rsa_key)
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
     with pytest.raises(ConfigurationError, match=r"threecommas-async\[rsa\]"):
-        RsaSigner(pem_of(rsa_key))
+        RsaSigner(pem)
 
 
 @pytest.mark.parametrize(
