@@ -37,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--transport") == "aiohttp":
         from threecommas_async.speed import AiohttpTransport  # noqa: PLC0415 - an extra
 
-        def connections(_: object, tls: ssl.SSLContext | None) -> AiohttpTransport:
-            return AiohttpTransport(tls=tls)
+        def connections(_: object, tls: ssl.SSLContext | None, max_bytes: int) -> AiohttpTransport:
+            return AiohttpTransport(tls=tls, max_bytes=max_bytes)
 
         setattr(client, "ConnectionSlots", connections)  # noqa: B010 - of another type
 
