@@ -303,6 +303,7 @@ class Server(Api):
         if earlier.call.client != request.call.client:
             return
         told = (request.call.client, trade_id) in self._accepted_told
+        told &= earlier.method == "POST"  # what was cancelled may have been entered all the same
         lately = told and _now() < earlier.accepted_at + TOLD_LATELY - SLACK
         self.check(not lately, request.call, f"{request} after its close was accepted")
         calls = [c for c in self.calls if c.client == request.call.client]
