@@ -538,8 +538,10 @@ def test_a_key_that_cannot_sign_is_refused_without_being_shown(
 def test_rsa_without_its_extra_says_what_to_install(
     rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Before it is hidden: what cryptography imports without it stays broken for later tests.
+    # Used in full before it is hidden: what cryptography then looks up in vain stays broken.
     pem = pem_of(rsa_key)
+    RsaSigner(pem)
+    rsa_key.sign(b"", padding.PKCS1v15(), hashes.SHA256())
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric", None)
     with pytest.raises(ConfigurationError, match=r"threecommas-async\[rsa\]"):
         RsaSigner(pem)
