@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
@@ -33,29 +33,15 @@ if TYPE_CHECKING:
     from ..call import QueryValue
     from ..lifecycle import Phase
     from ..pipeline import Pipeline
+    from .paging import PagedList
 
-__all__ = ["ClosableResource", "Pages", "ResourceTarget", "split_filters"]
+__all__ = ["ClosableResource", "ResourceTarget", "split_filters"]
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 # A read on which a close hangs is made again after so many seconds, rather than waited for: the
 # slowest answer that was recorded took 7.3 s.
 _LOOKUP_TIMEOUT = 10.0
-
-
-class Pages(Protocol[T_co]):
-    """Goes through all pages of a list."""
-
-    def __call__(
-        self,
-        filters: Mapping[str, QueryValue],
-        options: CallOptions,
-        priority: Priority = Priority.NORMAL,
-        trace: Trace | None = None,
-    ) -> AsyncIterator[Sequence[T_co]]:
-        """Return the pages that pass the filters."""
-        ...
 
 
 @frozen(kw_only=True, eq=False)
@@ -69,12 +55,11 @@ class ResourceTarget(Generic[T]):
     """The name of the id in the paths."""
     closes: Endpoint[T]
     reads: Endpoint[T]
-    pages: Pages[T]
+    paged: PagedList[T]
     recent: Mapping[str, QueryValue]
     """Filters of the listing that shows first what has just been closed."""
     active: Mapping[str, QueryValue]
     """Filters of the listing of what is not over."""
-    identity: Callable[[T], int]
     phase: Callable[[T], Phase]
     is_closable: Callable[[T], bool]
     failure: Callable[[T], str | None]
@@ -115,13 +100,13 @@ class ResourceTarget(Generic[T]):
         # What was closed was updated just now; what was not is still active.
         options = self._reading(priority)
         return (
-            lambda: self.pages(self.recent, options, priority, trace),
-            lambda: self.pages(self.active, options, priority, trace),
+            lambda: self.paged.pages(self.recent, options, priority, trace),
+            lambda: self.paged.pages(self.active, options, priority, trace),
         )
 
     def id_of(self, entity: T) -> int:
         """Return the entity's id."""
-        return self.identity(entity)
+        return self.paged.identity(entity)
 
     def _reading(self, priority: Priority) -> CallOptions:
         """Return the options of a read: shorter where a close hangs on it."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..lifecycle import deal_is_closable, deal_phase
 from ..models.deal import Deal
 from ..options import CallOptions, check_count, check_id, check_options
-from ..pagination import every_page
 from ..sweeping import Sweep
 from .closable import ClosableResource, ResourceTarget, split_filters
-from .matching import PAGE_SIZE, check_filters, pair_facts, scope_of
+from .matching import check_filters, pair_facts, scope_of
+from .paging import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
     from typing import Unpack
 
-    from ..call import QueryValue, Trace
+    from ..call import Trace
     from ..outcomes import CloseOutcome, CloseReport
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
@@ -94,10 +94,9 @@ class Deals(ClosableResource[Deal]):
             id_name="deal_id",
             closes=PANIC_SELL,
             reads=GET,
-            pages=self._pages,
+            paged=self._paged,
             recent={"order": "updated_at", "order_direction": "DESC"},
             active={"scope": "active"},
-            identity=lambda deal: deal.id,
             phase=deal_phase,
             is_closable=deal_is_closable,
             failure=lambda deal: deal.error_message or deal.failed_message,
@@ -187,7 +186,7 @@ class Deals(ClosableResource[Deal]):
         Source: GET /ver1/deals.
         """
         query, options = split_filters(filters, DealFilters)
-        async for page in self._pages(query, options):
+        async for page in self._paged.pages(query, options):
             for deal in page:
                 yield deal
 
@@ -206,35 +205,16 @@ class Deals(ClosableResource[Deal]):
         check_count(offset, "offset")
         check_count(limit, "limit", least=1, most=LARGEST_PAGE)
         query, options = split_filters(filters, DealFilters)
-        return await self._page(offset, limit, query, options)
+        return await self._paged.page({**query, "limit": limit, "offset": offset}, options)
 
-    async def _page(  # noqa: PLR0913, PLR0917 - a page, and how to ask for it
-        self,
-        offset: int,
-        limit: int,
-        filters: Mapping[str, QueryValue],
-        options: CallOptions,
-        priority: Priority = Priority.NORMAL,
-        trace: Trace | None = None,
-    ) -> builtins.list[Deal]:
-        query = {**filters, "limit": limit, "offset": offset}
-        answer = await self._pipeline.send(
-            LIST, query=query, options=options, priority=priority, trace=trace
-        )
-        return answer.data
-
-    def _pages(
-        self,
-        filters: Mapping[str, QueryValue],
-        options: CallOptions,
-        priority: Priority = Priority.NORMAL,
-        trace: Trace | None = None,
-    ) -> AsyncIterator[Sequence[Deal]]:
-        """Go through the pages of a list, see `list`."""
-        ordered = {"order": "created_at", "order_direction": "ASC", **filters}
-        return every_page(
-            lambda _, received: self._page(received, PAGE_SIZE, ordered, options, priority, trace),
-            lambda deal: deal.id,
+    @cached_property
+    def _paged(self) -> PagedList[Deal]:
+        return PagedList(
+            pipeline=self._pipeline,
+            endpoint=LIST,
+            order={"order": "created_at", "order_direction": "ASC"},
+            place=lambda _, received: {"limit": PAGE_SIZE, "offset": received},
+            identity=lambda deal: deal.id,
         )
 
 

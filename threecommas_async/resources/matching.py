@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..options import check_filter
 from ..sweeping import Match, Scope
+from .paging import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -15,12 +16,9 @@ if TYPE_CHECKING:
     from ..options import CallOptions
     from .closable import ResourceTarget
 
-__all__ = ["PAGE_SIZE", "check_filters", "match_filters", "pair_facts", "scope_of"]
+__all__ = ["check_filters", "match_filters", "pair_facts", "scope_of"]
 
 T = TypeVar("T")
-
-PAGE_SIZE: Final = 100
-"""Entities on a full page; the API's own default is 10, and asking for less costs requests."""
 
 _PARTS: Final = re.compile("[_-]")
 # What may follow a base currency before the first part of a futures symbol ends.
@@ -90,7 +88,7 @@ def scope_of(
 
     def pages(filters: Mapping[str, QueryValue], left: float | None) -> AsyncIterator[Sequence[T]]:
         options = cast("CallOptions", {**target.options, "deadline": left})
-        return target.pages({**filters, **target.active}, options)
+        return target.paged.pages({**filters, **target.active}, options)
 
     return Scope(
         listing=lambda left: pages(filters, left),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
@@ -9,19 +10,18 @@ from ..errors import InvalidRequestError
 from ..lifecycle import smart_trade_is_closable, smart_trade_phase
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_count, check_id, check_options
-from ..pagination import every_page
 from ..sweeping import Sweep
 from .cancelling import CANCEL, cancelling
 from .closable import ClosableResource, ResourceTarget, split_filters
-from .matching import PAGE_SIZE, check_filters, pair_facts, scope_of
+from .matching import check_filters, pair_facts, scope_of
+from .paging import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
     from typing import Unpack
 
-    from ..call import QueryValue, Trace
     from ..outcomes import CloseOutcome, CloseReport
 
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
@@ -83,10 +83,9 @@ class SmartTrades(ClosableResource[SmartTrade]):
             id_name="trade_id",
             closes=CLOSE_BY_MARKET,
             reads=GET,
-            pages=self._pages,
+            paged=self._paged,
             recent={"order_by": "updated_at", "order_direction": "DESC"},
             active={"status": "active"},
-            identity=lambda trade: trade.id,
             phase=smart_trade_phase,
             is_closable=smart_trade_is_closable,
             failure=lambda trade: trade.status.error,
@@ -190,7 +189,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
         Source: GET /v2/smart_trades.
         """
         query, options = split_filters(filters, SmartTradeFilters)
-        async for page in self._pages(query, options):
+        async for page in self._paged.pages(query, options):
             for trade in page:
                 yield trade
 
@@ -209,35 +208,16 @@ class SmartTrades(ClosableResource[SmartTrade]):
         check_count(page, "page", least=1)
         check_count(per_page, "per_page", least=1, most=PAGE_SIZE)
         query, options = split_filters(filters, SmartTradeFilters)
-        return await self._page(page, per_page, query, options)
+        return await self._paged.page({**query, "page": page, "per_page": per_page}, options)
 
-    async def _page(  # noqa: PLR0913, PLR0917 - a page, and how to ask for it
-        self,
-        page: int,
-        per_page: int,
-        filters: Mapping[str, QueryValue],
-        options: CallOptions,
-        priority: Priority = Priority.NORMAL,
-        trace: Trace | None = None,
-    ) -> builtins.list[SmartTrade]:
-        query = {**filters, "page": page, "per_page": per_page}
-        answer = await self._pipeline.send(
-            LIST, query=query, options=options, priority=priority, trace=trace
-        )
-        return answer.data
-
-    def _pages(
-        self,
-        filters: Mapping[str, QueryValue],
-        options: CallOptions,
-        priority: Priority = Priority.NORMAL,
-        trace: Trace | None = None,
-    ) -> AsyncIterator[Sequence[SmartTrade]]:
-        """Go through the pages of a list, see `list`."""
-        ordered = {"order_by": "created_at", "order_direction": "ASC", **filters}
-        return every_page(
-            lambda number, _: self._page(number, PAGE_SIZE, ordered, options, priority, trace),
-            lambda trade: trade.id,
+    @cached_property
+    def _paged(self) -> PagedList[SmartTrade]:
+        return PagedList(
+            pipeline=self._pipeline,
+            endpoint=LIST,
+            order={"order_by": "created_at", "order_direction": "ASC"},
+            place=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
+            identity=lambda trade: trade.id,
         )
 
 
