@@ -19,6 +19,7 @@ from .config import (
     read_env,
 )
 from .errors import ConfigurationError
+from .messages import MAX_RESPONSE_BYTES
 from .options import check_callback
 from .pipeline import Pipeline
 from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
@@ -121,7 +122,7 @@ class AsyncClient:
         mode: str | None = None,
         timeout: float | httpx.Timeout = DEFAULT_TIMEOUT,
         attempt_timeout: float | None = None,
-        max_response_bytes: int = 16 * 1024 * 1024,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_connections: int = 20,
         rate_limiter: RateLimiter | _DefaultLimiter | None = _OWN_LIMITER,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen

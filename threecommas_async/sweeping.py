@@ -35,6 +35,10 @@ T = TypeVar("T")
 
 # What may be tried again when a fresh listing shows it closable still.
 _AGAIN = frozenset({CloseState.NOT_SENT, CloseState.UNKNOWN})
+# How often a list that does not fit on a page is read, until it brings nothing new.
+_PASSES = 5
+# Places that a text about filters without a match names.
+_NAMED = 10
 
 
 class Match(Enum):
@@ -344,12 +348,6 @@ class Sweep(Generic[T]):
                 request.refused = not (error.may_have_taken_effect or trace.unknown)
                 return error if request.refused else None
         return None
-
-
-# How often a list that does not fit on a page is read, until it brings nothing new.
-_PASSES = 5
-# Places that a text about filters without a match names.
-_NAMED = 10
 
 
 def _left_alone(entity_id: int, entity: T, why: str) -> CloseOutcome[T]:
