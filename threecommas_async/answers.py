@@ -32,7 +32,6 @@ __all__ = [
     "after_closing",
     "after_deadline",
     "fate_of",
-    "last_reason",
     "not_sent",
     "refusal",
     "text_of",
@@ -140,30 +139,21 @@ def after_deadline(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasE
     """Return the error of a call whose deadline has passed."""
     if trace.in_flight:
         return unanswered(call, f"the deadline of {deadline:g} s has passed")
-    error = RequestNotSentError(
+    text = (
         f"{call.endpoint.method} {call.path}: not sent before the deadline of {deadline:g} s; "
-        f"nothing has happened, it is safe to call again{last_reason(trace)}",
-        available_in=0.0,
+        "nothing has happened, it is safe to call again"
     )
-    error.__cause__ = trace.last_error
-    return error
+    return trace.explain(RequestNotSentError(text, available_in=0.0))
 
 
 def after_closing(call: Call[T], trace: Trace) -> ThreeCommasError:
     """Return the error of a call whose client was closed meanwhile."""
     if trace.in_flight:
         return unanswered(call, "the client was closed")
-    error = ClientClosedError(
-        f"{call.endpoint.method} {call.path}: not sent, the client is closed; "
-        f"nothing has happened{last_reason(trace)}"
+    text = (
+        f"{call.endpoint.method} {call.path}: not sent, the client is closed; nothing has happened"
     )
-    error.__cause__ = trace.last_error
-    return error
-
-
-def last_reason(trace: Trace) -> str:
-    """Return what the last attempt ended in, as the end of a sentence; empty without one."""
-    return f". The last attempt: {trace.last_error}" if trace.last_error else ""
+    return trace.explain(ClientClosedError(text))
 
 
 def fate_of(result: Response[T] | ThreeCommasError) -> tuple[Fate, int | None]:

@@ -15,7 +15,12 @@ from attrs import field, frozen
 from .converter import check_returns, to_json
 from .endpoint import Endpoint, Priority, Safety
 from .error_body import one_line
-from .errors import InvalidRequestError, ThreeCommasError
+from .errors import (
+    ClientClosedError,
+    InvalidRequestError,
+    RequestNotSentError,
+    ThreeCommasError,
+)
 from .options import CallOptions, check_options, check_time
 
 __all__ = ["Call", "QueryValue", "Register", "Response", "Trace", "prepare"]
@@ -96,6 +101,17 @@ class Trace:
         self.unknown |= error.may_have_taken_effect
         if not self.unknown and self.register is not None:
             self.register.settle(self.entity_id)
+
+    def explain(self, error: RequestNotSentError) -> RequestNotSentError:
+        """Return an error of what was not sent that also says what the last attempt ended in."""
+        if self.last_error is None:
+            return error
+        # Not a copy: it may be of a class of the user's that cannot be copied.
+        kind = ClientClosedError if isinstance(error, ClientClosedError) else RequestNotSentError
+        text = f"{error}. The last attempt: {self.last_error}"
+        explained = kind(text, available_in=error.available_in)
+        explained.__cause__ = self.last_error
+        return explained
 
 
 @frozen

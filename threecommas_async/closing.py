@@ -233,8 +233,7 @@ class _Close(Generic[T]):
     def _without_reading(self, error: ThreeCommasError) -> _Verdict[T] | None:
         """Return what an error settles by itself; None when a read has to tell."""
         if isinstance(error, (RequestNotSentError, RateLimitError)) or stops_everything(error):
-            state = CloseState.UNKNOWN if self.trace.unknown else CloseState.NOT_SENT
-            return _Verdict(state, None, error)
+            return _Verdict(self._unless_in_doubt(CloseState.NOT_SENT), None, error)
         if is_missing(error) and not (self.trace.unknown or self.listed):
             return _Verdict(CloseState.NOT_FOUND, None, error)
         return None
@@ -261,8 +260,7 @@ class _Close(Generic[T]):
                         return _Verdict(CloseState.NOT_FOUND, None, unreadable)
                     continue
                 error.add_note(f"reading it to find out failed: {unreadable}")
-                state = CloseState.UNKNOWN if self.trace.unknown else CloseState.REJECTED
-                return _Verdict(state, entity, error)
+                return _Verdict(self._unless_in_doubt(CloseState.REJECTED), entity, error)
             missing = 0
             if self.target.phase(entity) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
                 by_another = refused and not self.trace.unknown
@@ -270,16 +268,15 @@ class _Close(Generic[T]):
                     entity, CloseState.ALREADY_CLOSED if by_another else CloseState.ACCEPTED
                 )
             if refused:
-                # With an earlier close in doubt it may still come to be carried out.
-                in_doubt = self.trace.unknown
-                state = CloseState.UNKNOWN if in_doubt else CloseState.REJECTED
-                return _Verdict(state, entity, error)
+                return _Verdict(self._unless_in_doubt(CloseState.REJECTED), entity, error)
             if self.target.is_closable(entity) and not isinstance(error, ResponseDecodeError):
                 return _Verdict(CloseState.UNKNOWN, entity, error, again=True)
-        state = CloseState.UNKNOWN
-        if refused and not self.trace.unknown:
-            state = CloseState.REJECTED
+        state = self._unless_in_doubt(CloseState.REJECTED) if refused else CloseState.UNKNOWN
         return _Verdict(state, entity, error)
+
+    def _unless_in_doubt(self, state: CloseState) -> CloseState:
+        """Return the state; UNKNOWN where an earlier close may still come to be carried out."""
+        return CloseState.UNKNOWN if self.trace.unknown else state
 
     def _by_status(self, entity: T, state: CloseState) -> _Verdict[T]:
         """Return what the entity's own status tells; `state` where it is not over yet."""
@@ -349,7 +346,6 @@ def interrupted(
         error = reason or RequestNotSentError(
             f"trade {entity_id}: not sent; nothing has happened, safe to close again"
         )
-        if trace.last_error is not None and isinstance(error, RequestNotSentError):
-            error = RequestNotSentError(f"{error}. The last attempt: {trace.last_error}")
-            error.__cause__ = trace.last_error
+        if isinstance(error, RequestNotSentError):
+            error = trace.explain(error)
     return CloseOutcome(entity_id, state, None, error, trace.attempts, elapsed)

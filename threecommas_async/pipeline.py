@@ -20,7 +20,6 @@ from .answers import (
     after_closing,
     after_deadline,
     fate_of,
-    last_reason,
     not_sent,
     refusal,
     text_of,
@@ -212,7 +211,7 @@ class Pipeline:
             await asyncio.sleep(delay)
         if isinstance(failure, RequestNotSentError) and failure is not trace.last_error:
             # "No slot in time" after a 429 is the 429: it says why, and until when.
-            raise refused or _with_last_reason(failure, trace)
+            raise refused or trace.explain(failure)
         raise failure
 
     async def _attempt(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
@@ -241,8 +240,9 @@ class Pipeline:
                     request = self._requests.make(call)
                     trace.leave()
                     waited = loop.time() - began
-                    sent, still_counted = True, self._longest(call) or _STILL_COUNTED
-                    answer = await self._exchange(call, request)
+                    longest = self._longest(call)
+                    sent, still_counted = True, longest or _STILL_COUNTED
+                    answer = await self._exchange(call, request, longest)
                     sent = not isinstance(answer, RequestNotSentError)
                     if isinstance(answer, (Answer, ResponseDecodeError)):
                         still_counted = 0.0
@@ -275,14 +275,15 @@ class Pipeline:
         phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
         return None if None in phases else sum(phase for phase in phases if phase is not None)
 
-    async def _exchange(self, call: Call[T], request: Request) -> Answer | ThreeCommasError:
+    async def _exchange(
+        self, call: Call[T], request: Request, longest: float | None
+    ) -> Answer | ThreeCommasError:
         """Send the request and return the answer, or the error that stands for its absence.
 
         Errors are returned, so that they are raised outside of any `except`: what httpx raised has
         the signed request in it, and must be reachable neither as cause nor as context.
         """
         auth = self._auth if call.endpoint.signed else None
-        longest = self._longest(call)
         ends_at = math.inf if longest is None else asyncio.get_running_loop().time() + longest
         task = self._exchanges.enter(ends_at)
         try:
@@ -422,12 +423,3 @@ def _is_about(error: BaseException, request: Request) -> bool:
         return isinstance(error, httpx.HTTPError) and error.request is request
     except RuntimeError:  # about none that it knows of
         return False
-
-
-def _with_last_reason(failure: RequestNotSentError, trace: Trace) -> RequestNotSentError:
-    """Return a refusal that also says what the attempt before it ended in."""
-    if trace.last_error is None:
-        return failure
-    error = RequestNotSentError(f"{failure}{last_reason(trace)}", available_in=failure.available_in)
-    error.__cause__ = trace.last_error
-    return error
