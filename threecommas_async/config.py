@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "FOREVER",
     "EnvironmentSettings",
     "check_base_url",
     "check_count",
@@ -24,7 +25,8 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.3commas.io/public/api"
-_FOREVER: Final = 1e12
+FOREVER: Final = 1e12
+"""Seconds from which on a length of time is refused: no timer can take it."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -94,7 +96,7 @@ def check_base_url(url: object) -> str:
 
 def check_seconds(value: object, name: str) -> float:
     """Return a length of time in seconds, longer than 0, or say what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < _FOREVER:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < FOREVER:
         msg = f"{name} must be a positive number of seconds, not {one_line(repr(value), 50)}"
         raise ConfigurationError(msg)
     return float(value)

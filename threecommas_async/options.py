@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypedDict, TypeVar, cast
 
+from .config import FOREVER
 from .error_body import one_line
 from .errors import InvalidRequestError
 
@@ -27,7 +28,6 @@ __all__ = [
 T = TypeVar("T")
 
 _MAX_ID = 2**63 - 1
-_FOREVER = 1e12
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?")
 # The signature and the framing of the request are not for others to set.
@@ -81,7 +81,7 @@ def check_seconds(value: object, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number of seconds, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
-    if not 0 <= value < _FOREVER:
+    if not 0 <= value < FOREVER:
         msg = f"{name} must be a finite number of seconds from 0 up; nothing was sent"
         raise InvalidRequestError(msg)
     return float(value)

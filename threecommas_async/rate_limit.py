@@ -22,6 +22,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from .config import check_count, check_seconds
 from .endpoint import Priority
 from .errors import ConfigurationError, RequestNotSentError
 from .ownership import Owner
@@ -178,12 +179,9 @@ class SlidingWindowLimiter(_Cooldown):
         reserve: int | None = None,
     ) -> None:
         super().__init__()
-        if type(limit) is not int or limit < 1:
-            msg = f"limit must be a whole number of requests from 1 up, not {limit!r}"
-            raise ConfigurationError(msg)
-        self.window = _positive(window, "window")
-        self.penalty = _positive(penalty, "penalty")
-        self.limit = limit
+        self.limit = check_count(limit, "limit")
+        self.window = check_seconds(window, "window")
+        self.penalty = check_seconds(penalty, "penalty")
         self.reserve = limit // 10 if reserve is None else reserve
         if type(self.reserve) is not int or not 0 <= self.reserve < limit:
             msg = f"reserve must be a whole number from 0 to below the limit, not {reserve!r}"
@@ -381,13 +379,3 @@ def _refusal(available_in: float, *, blocked: float) -> RequestNotSentError:
     )
     msg = f"not sent: {why}; the next slot comes free in {available_in:.1f} s as things stand"
     return RequestNotSentError(msg, available_in=available_in)
-
-
-def _positive(value: object, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        msg = f"{name} must be a number of seconds, not {value!r}"
-        raise ConfigurationError(msg)
-    if not (math.isfinite(value) and value > 0):
-        msg = f"{name} must be a positive number of seconds, not {value!r}"
-        raise ConfigurationError(msg)
-    return float(value)
