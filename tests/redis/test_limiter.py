@@ -1,6 +1,8 @@
 """The shared limiter in virtual time, on books in memory."""
 
 import asyncio
+import gc
+import logging
 import math
 import pickle
 from contextlib import suppress
@@ -15,6 +17,7 @@ from threecommas_async import ConfigurationError, RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
 from threecommas_async.rate_limit import RateLimiter
 from threecommas_async.redis import RedisLimiter
+from threecommas_async.redis import books as books_module
 
 pytestmark = pytest.mark.looptime
 
@@ -546,6 +549,66 @@ async def test_after_it_was_closed_it_can_be_used_again() -> None:
     await limiter.acquire(CLOSE)
     await limiter.aclose()
     await limiter.aclose()
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_whoever_asks_while_it_is_closing_is_answered(turns: int) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    limiter = RedisLimiter(Wire(), limit=1)
+    await limiter.release(await limiter.acquire(CLOSE), sent=False)
+    await settle()
+    closing = asyncio.create_task(limiter.aclose())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asking = asyncio.create_task(limiter.acquire(CLOSE, deadline=now() + 5.0))
+    await closing
+    with suppress(RequestNotSentError):  # because it was closed; later it is used again
+        await limiter.release(await asking, sent=False)
+    await limiter.release(await limiter.acquire(CLOSE), sent=False)
+    await limiter.aclose()
+    assert now() == 0.0
+    gc.collect()
+    assert told == []
+
+
+async def test_whoever_asks_while_its_connection_is_closing_has_one_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(Wire):
+        async def aclose(self) -> None:
+            self.cut = True
+            await asyncio.sleep(1)
+
+    memory = Memory()
+    monkeypatch.setattr(books_module, "_connect", lambda _: Slow(memory))
+    limiter = RedisLimiter("redis://localhost", limit=2)
+    await limiter.acquire(CLOSE)
+    closing = asyncio.create_task(limiter.aclose())
+    await asyncio.sleep(0.5)
+    await limiter.acquire(CLOSE, deadline=now() + 5.0)
+    await closing
+    assert now() == 1.0
+    assert memory.held() == 2
+    await limiter.aclose()
+
+
+async def test_a_log_filter_that_raises_leaves_nobody_waiting_when_redis_is_lost() -> None:
+    def broken(_: object) -> bool:
+        raise ValueError
+
+    log = logging.getLogger("threecommas_async")
+    log.addFilter(broken)
+    wire = Wire()
+    try:
+        async with RedisLimiter(wire, limit=1) as limiter:
+            wire.cut = True
+            with pytest.raises(RequestNotSentError, match="does not answer"):
+                await asyncio.wait_for(limiter.acquire(CLOSE), 9)
+            wire.cut = False
+            await asyncio.wait_for(limiter.acquire(CLOSE), 9)
+    finally:
+        log.removeFilter(broken)
 
 
 async def test_it_closes_even_if_the_client_swallows_a_cancellation() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from contextlib import suppress
 from itertools import chain, count
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from ..endpoint import Bucket, Priority
 from ..errors import ConfigurationError, RequestNotSentError
+from ..logs import log
 from ..ownership import Owner
 from ..rate_limit import Permit, SlidingWindowLimiter
 from ..waiting import Line, Place
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..window import SlidingWindow
 
 __all__ = ["HEARTBEAT", "RedisLimiter"]
-
-_log = logging.getLogger("threecommas_async")
 
 HEARTBEAT = 1.0
 """Seconds after which a process calls again while it waits."""
@@ -136,13 +134,15 @@ class RedisLimiter:
         """
         self._enter()
         await self._tell()
-        if self._courier is not None:
+        # Whoever comes while one is ending begins another.
+        while self._courier is not None and not self._courier.done():
             self._courier.cancel()
             await asyncio.wait({self._courier})
         for place in self._line.front(len(self._line)):
             self._line.serve(place, RequestNotSentError("not sent: the rate limiter was closed"))
-        await self._books.close()
+        # Before the connection is closed, which takes its time: whoever comes then has another.
         self._owner = Owner("the rate limiter")
+        await self._books.close()
 
     async def acquire(
         self, priority: Priority, *, bucket: Bucket | None = None, deadline: float | None = None
@@ -297,7 +297,7 @@ class RedisLimiter:
             await self._on_loss(f"{type(error).__name__}: {error}".removesuffix(": "), places)
             return self._heartbeat
         if self._lost:
-            _log.warning("Redis answers again")
+            log.warning("Redis answers again")
             self._go_back()
         for place in (places[number - 1] for number in reply.granted):
             permit = self._grant(self._name(place), place.kind, since)
@@ -377,7 +377,7 @@ class RedisLimiter:
         self._books.renew_at = -math.inf
         if not self._lost:
             self._lost = True
-            _log.warning("Redis does not answer: %s", reason)
+            log.warning("Redis does not answer: %s", reason)
             if self._alone is not None:
                 await self._alone.begin(max(self._books.silence, self.blocked_for()))
         for place in self._line.front(len(self._line)):
