@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import RequestNotSentError, ThreeCommasError
 from .logs import log
-from .rate_limit import Permit
+from .rate_limit import NoLimit, Permit
 
 if TYPE_CHECKING:
     from .endpoint import Bucket, Priority
@@ -101,7 +101,11 @@ class GuardedLimiter:
     @property
     def penalty(self) -> float:
         """Seconds of refusal to assume with a 429 that does not say how long."""
-        return self._limiter.penalty
+        try:
+            return self._limiter.penalty
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
+            log.exception("the rate limiter failed to tell its penalty")
+            return NoLimit.penalty
 
 
 def was_cancelled(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support import KEY, SECRET, Api, client_of, error, trade_json
+from tests.support import KEY, SECRET, Api, answering, client_of, error, trade_json
 from threecommas_async import (
     AsyncClient,
     OutcomeUnknownError,
@@ -153,6 +153,18 @@ async def test_an_encoding_that_changes_nothing_is_read_as_it_is(encoding: str) 
 
 
 # --- limiters
+
+
+async def test_a_429_blocks_though_a_limiter_fails_to_tell_its_penalty() -> None:
+    limiter = SlidingWindowLimiter(limit=1000)
+    api = Api([1])
+    api.faults[1] = [answering(lambda: httpx.Response(429))]
+    async with client_of(api, limiter=limiter) as client:
+        del limiter.penalty  # reading it raises from here on
+        report = await client.smart_trades.close_many([1])
+    assert report.ok
+    first, second = (at for at, _, _ in api.requests)
+    assert second >= first + 300
 
 
 async def test_a_limiter_that_gives_out_slots_during_a_block_does_not_stop_the_loop() -> None:
