@@ -581,7 +581,11 @@ async def test_whoever_asks_while_its_connection_is_closing_has_one_of_their_own
             await asyncio.sleep(1)
 
     memory = Memory()
-    monkeypatch.setattr(books_module, "_connect", lambda _: Slow(memory))
+
+    def connect(_: str) -> Slow:
+        return Slow(memory)
+
+    monkeypatch.setattr(books_module, "_connect", connect)
     limiter = RedisLimiter("redis://localhost", limit=2)
     await limiter.acquire(CLOSE)
     closing = asyncio.create_task(limiter.aclose())
