@@ -109,7 +109,7 @@ def unreadable(call: Call[T], answer: Redacted, reason: str) -> ResponseDecodeEr
 def refusal(
     call: Call[T], answer: Redacted, *, penalty: float
 ) -> tuple[APIStatusError, Block | None]:
-    """Return the error that an answer with an error status is, and the block it sets.
+    """Return the error for an answer with an error status, and the block that it sets.
 
     Args:
         call: what was asked.

@@ -116,7 +116,7 @@ class _HoldsKey:
 
 
 class Hidden(_HoldsKey, Generic[T]):
-    """A secret that whoever looks at its holder does not see.
+    """Keeps a secret out of the repr and the tracebacks of what holds it.
 
     Crash reporters show the local variables of every frame of a traceback. So a frame of this
     library that may raise, or call what raises, keeps a secret in here and nowhere else.

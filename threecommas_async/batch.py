@@ -147,7 +147,7 @@ class CloseBatch(Generic[T]):
     async def _run(self) -> None:
         timers = self._set_deadline()
         try:
-            await asyncio.sleep(0)  # also where tasks begin before they are made (eager tasks)
+            await asyncio.sleep(0)  # eager tasks get here before `create_task` has returned
             if self._stopped_by is None:
                 await self._close_all()
             if self._unconfirmed and self._stopped_by is None:
@@ -177,7 +177,7 @@ class CloseBatch(Generic[T]):
         try:
             self._begin(in_question)
             if in_question and fresh:
-                # A page tells of a hundred: it is not put off until the fresh ones have all slots.
+                # One page tells of a hundred: it goes before the fresh ones take all the slots.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_HEAD_START):
                         await self._reader.has_left.wait()

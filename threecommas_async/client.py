@@ -244,7 +244,7 @@ class AsyncClient:
                 await self._http.aclose()
 
     def __repr__(self) -> str:
-        # A crash reporter asks one that could not be made, too.
+        # A crash reporter may ask for it in the middle of an __init__ that has failed.
         return f"<{type(self).__name__} {vars(self).get('base_url', 'not made')}>"
 
 
@@ -284,7 +284,7 @@ def _check_ways_out(transport: object, http_client: object) -> None:
     if not isinstance(http_client, (httpx.AsyncClient, NoneType)):
         msg = f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
         raise TypeError(msg)
-    # One without asyncio would stop the event loop, and fail when its answer is there.
+    # A synchronous transport would block the event loop for a whole request, and then fail.
     _check_kind(transport, (httpx.AsyncBaseTransport, NoneType), "transport")
     if transport is not None and http_client is not None:
         msg = "give transport or http_client, not both"

@@ -225,7 +225,7 @@ class _Close(Generic[T]):
             error.__cause__ = unreadable
             return _Verdict(CloseState.UNKNOWN, None, error)
         if self.target.is_closable(entity) and not registry.accepted(self.entity_id):
-            # The read had to wait so long that it tells: it is open, whatever was accepted.
+            # The read waited so long for its slot that it can be believed: the trade is open.
             return _Verdict(CloseState.UNKNOWN, entity, _earlier_close(self.entity_id), again=True)
         # One that shows open so soon is a read that lags behind.
         return self._by_status(entity, CloseState.ALREADY_CLOSED)

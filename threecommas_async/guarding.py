@@ -1,4 +1,4 @@
-"""The rate limiter as the pipeline uses it: whoever wrote it, what has come of a request stands."""
+"""The rate limiter as the pipeline uses it: no failure of it changes what came of a request."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class GuardedLimiter:
 
     async def block(self, seconds: float) -> bool:
         """Let nothing leave for this long; return whether that is news to those who wait."""
-        # Those in flight are refused too: one of them tells what the others would tell again.
+        # Those in flight are refused as well, and would all tell the same: the first one does.
         news = seconds > self.blocked_for() + 1.0
         try:
             await self._limiter.block(seconds)
@@ -109,6 +109,6 @@ class GuardedLimiter:
 
 
 def was_cancelled(error: BaseException) -> bool:
-    """Tell a cancellation of this task from a `CancelledError` that foreign code let out."""
+    """Return whether this task was cancelled, and not just some task of foreign code."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())

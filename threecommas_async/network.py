@@ -209,7 +209,7 @@ async def _open(
             lambda: protocol, sock=connected, ssl=tls, server_hostname=server_hostname
         )
     except BaseException:
-        # Cancelled when all was agreed on already: closing in good order would take its time.
+        # Cancelled when TLS was agreed on already: to close it in good order would take time.
         if not protocol.over:
             protocol.transport.abort()
         connected.close()  # where nobody has taken it over yet
@@ -306,7 +306,7 @@ class _Stream(httpcore.AsyncNetworkStream):
         """Tell about the connection; `is_readable` on an idle one means that it is no good."""
         if info == "is_readable":
             protocol = self._protocol
-            # The last: what has arrived though the event loop has not got to it yet.
+            # The last one tells of what has arrived but was not read by the event loop yet.
             return protocol.over or bool(protocol.buffer) or bool(self._arrivals.select(0))
         names = {"client_addr": "sockname", "server_addr": "peername"}
         return self._protocol.transport.get_extra_info(names.get(info, info))

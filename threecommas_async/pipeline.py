@@ -99,7 +99,7 @@ class Pipeline:
         self._attempt_timeout = attempt_timeout
         self._max_bytes = max_response_bytes
         self._hooks = tuple(hooks)
-        self._owner = Owner("a client")
+        self._owner = Owner("the client")
         self._calls = Ending()
         self._exchanges = Ending()
 
@@ -421,5 +421,5 @@ def _is_about(error: BaseException, request: Request) -> bool:
     """Return whether an httpx exception is about this request, and not one that a hook has made."""
     try:
         return isinstance(error, httpx.HTTPError) and error.request is request
-    except RuntimeError:  # about none that it knows of
+    except RuntimeError:  # it names no request
         return False

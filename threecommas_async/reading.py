@@ -166,11 +166,11 @@ class _Departure:
     def __init__(self, leaving: Callable[[], None]) -> None:
         self._leaving = leaving
 
-    def note(self, entity_id: int) -> None:  # noqa: ARG002 - of many entities, so of none
+    def note(self, entity_id: int) -> None:  # noqa: ARG002 - a listing is about none
         self._leaving()
 
     def settle(self, entity_id: int) -> None:
-        """What has left has left."""
+        """Nothing to take back: that it has left stays true."""
 
 
 def _cancel_others(tasks: Iterable[asyncio.Task[None]]) -> None:

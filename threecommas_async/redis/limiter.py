@@ -134,13 +134,13 @@ class RedisLimiter:
         """
         self._enter()
         await self._tell()
-        # Whoever comes while one is ending begins another.
+        # Whoever asks for a slot while one courier is ending begins another.
         while self._courier is not None and not self._courier.done():
             self._courier.cancel()
             await asyncio.wait({self._courier})
         for place in self._line.front(len(self._line)):
             self._line.serve(place, RequestNotSentError("not sent: the rate limiter was closed"))
-        # Before the connection is closed, which takes its time: whoever comes then has another.
+        # Before the connection is closed, which takes time: whoever asks then opens a new one.
         self._owner = Owner("the rate limiter")
         await self._books.close()
 
