@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 
 import pytest
+
+from tests.cli.process import python
 
 # What is started by `nohup` or with `&` ignores Ctrl-C, and so do its children. These must not.
 PROGRAM = """
@@ -23,25 +21,8 @@ sys.exit(main())
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
-@contextmanager
-def threecommas(*arguments: str, **environment: str) -> Generator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", PROGRAM, *arguments],
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 async def test_ctrl_c_in_the_middle_of_a_close_prints_a_report_and_nothing_else() -> None:
-    with threecommas("demo", "--trades", "150", "--json") as process:
+    with python(PROGRAM, "demo", "--trades", "150", "--json") as process:
         assert process.stderr is not None
         while "The market turns" not in process.stderr.readline():
             pass
@@ -58,7 +39,7 @@ async def test_ctrl_c_in_the_middle_of_a_close_prints_a_report_and_nothing_else(
 
 
 async def test_ctrl_c_is_how_a_sandbox_is_meant_to_end() -> None:
-    with threecommas("sandbox", "--trades", "1") as process:
+    with python(PROGRAM, "sandbox", "--trades", "1") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)

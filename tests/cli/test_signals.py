@@ -1,39 +1,21 @@
 """The command in the background: what a shell lets it ignore, and how it is ended instead."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests.cli.process import python
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 BEGIN = "import sys; from threecommas_async.cli import main; "
 DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {BEGIN}sys.exit(main())"
 PROGRAM = f"{BEGIN}sys.exit(main())"
-
-
-@contextmanager
-def python(program: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-c", program, *arguments],
-        env=dict(os.environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def status_of(url: str) -> int:
