@@ -63,6 +63,9 @@ def error(status: int, code: str = "record_invalid", text: str = "Invalid") -> h
     return httpx.Response(status, json={"error": code, "error_description": text})
 
 
+API_404 = httpx.Response(404, json={"error": "not_found"})
+
+
 class Api:
     """Behind `httpx.MockTransport(api)`: answers, counts, and remembers what was carried out."""
 
@@ -267,6 +270,11 @@ async def close_many(api: Api, ids: list[int] | range | None = None, **options: 
         return await client.smart_trades.close_many(
             list(api.status) if ids is None else ids, **options
         )
+
+
+async def close_all(api: Api, **options: Any) -> Report:
+    async with client_of(api) as client:
+        return await client.smart_trades.close_all(**options)
 
 
 def states(report: Report) -> dict[int, CloseState]:

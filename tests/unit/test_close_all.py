@@ -1,7 +1,6 @@
 """Closing everything, and waiting until it is closed."""
 
 import asyncio
-from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +9,7 @@ from tests.support import (
     Api,
     answering,
     client_of,
+    close_all,
     error,
     reset_after,
     reset_before,
@@ -18,7 +18,6 @@ from tests.support import (
 )
 from threecommas_async import (
     AuthenticationError,
-    CloseReport,
     CloseState,
     InvalidRequestError,
     OutcomeUnknownError,
@@ -31,16 +30,9 @@ from threecommas_async import (
 
 pytestmark = pytest.mark.looptime
 
-Report = CloseReport[SmartTrade]
-
 
 def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def close_all(api: Api, **options: Any) -> Report:
-    async with client_of(api) as client:
-        return await client.smart_trades.close_all(**options)
 
 
 async def test_close_all_does_not_stop_after_the_ten_of_the_apis_default_page() -> None:

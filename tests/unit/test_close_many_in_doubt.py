@@ -1,5 +1,6 @@
-"""Closing many: what is in question is found out by few reads."""
+"""Closing many: what is in question is found out by few reads, none of which holds others up."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,15 +12,21 @@ from tests.support import (
     BEFORE,
     Api,
     Fault,
+    answering,
+    client_of,
     close_many,
+    error,
+    gateway_timeout_after,
     holds_against,
     reset_after,
     states,
     trade_json,
 )
 from threecommas_async import (
+    AuthenticationError,
     CloseState,
     OutcomeUnknownError,
+    SlidingWindowLimiter,
 )
 from threecommas_async.pipeline import Pipeline
 
@@ -134,3 +141,95 @@ async def test_a_defect_in_one_close_is_told_as_unknown_and_spares_the_others(
     report = await close_many(Api([1, 2, 3]))
     assert [outcome.ok for outcome in report] == [True, False, True]
     assert "unforeseen" in caplog.text
+
+
+# --- one read cannot hold up the others
+
+
+async def test_one_read_that_hangs_holds_up_no_other_close_in_question() -> None:
+    async def on_read(trade_id: int) -> httpx.Response | None:
+        if trade_id == 1:
+            await asyncio.sleep(1e6)
+        return None
+
+    def on_list(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="not a list")
+
+    api = Api([1, 2, 3, 4])
+    for trade_id in api.status:
+        api.faults[trade_id] = [gateway_timeout_after]
+    api.on_read, api.on_list = on_read, on_list
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_many([1, 2, 3, 4], deadline=20)
+    assert report.counts == {CloseState.UNKNOWN: 1, CloseState.ACCEPTED: 3}
+
+
+async def test_a_page_that_hangs_is_given_up_and_asked_for_again() -> None:
+    asked = 0
+
+    def on_list(_: httpx.Request) -> httpx.Response | None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise httpx.ReadTimeout("")
+        return None
+
+    api = Api(range(1, 11))
+    for trade_id in api.status:
+        api.faults[trade_id] = [gateway_timeout_after]
+    api.on_list = on_list
+    timeouts: list[float] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            timeouts.append(request.extensions["timeout"]["read"])
+        return await api(request)
+
+    async with client_of(handler) as client:
+        report = await client.smart_trades.close_many(range(1, 11))
+    assert report.counts == {CloseState.ACCEPTED: 10}
+    assert set(timeouts) == {10.0}
+
+
+async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes() -> None:
+    api = Api(range(1, 1001))
+    api.faults[1] = [answering(lambda: httpx.Response(504))]
+    async with client_of(api, limiter=SlidingWindowLimiter(limit=100)) as client:
+        report = await client.smart_trades.close_many(range(1, 1001))
+    assert report.ok
+    read_at = next(at for at, method, _ in api.requests if method == "GET")
+    assert read_at <= 61
+    posted_at = [at for at, _, path in api.requests if path.endswith("/1/close_by_market")]
+    assert posted_at[1] <= 121  # the slots of that moment went to others together with the read
+
+
+async def test_reads_stop_when_one_of_them_says_that_the_key_is_refused() -> None:
+    async def on_read(_: int) -> httpx.Response:
+        await asyncio.sleep(0.1)
+        return error(401, "signature_invalid")
+
+    def on_list(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text="not a list")
+
+    api = Api(range(1, 51))
+    api.on_read, api.on_list = on_read, on_list
+    async with client_of(api, max_connections=5) as client:
+        report = await client.smart_trades.wait_until_closed(range(1, 51))
+    assert all(isinstance(outcome.error, AuthenticationError) for outcome in report)
+    assert api.count("GET") <= 6
+
+
+async def test_closes_whose_reads_fail_in_an_unforeseen_way_are_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError("a defect of ours")
+
+    api = Api([1, 2, 3, 4])
+    for trade_id in api.status:
+        api.faults[trade_id] = [answering(lambda: httpx.Response(504))]
+    async with client_of(api) as client:
+        monkeypatch.setattr("threecommas_async.reading._look_through", broken)
+        report = await client.smart_trades.close_many([1, 2, 3, 4])
+    assert report.counts == {CloseState.UNKNOWN: 4}
+    assert api.posts.total() == 4

@@ -1,0 +1,140 @@
+"""Closing everything, entries not filled included: cancelled only while a read shows them so."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from tests.support import API_404, Api, client_of, close_all, error, states
+from threecommas_async import (
+    AuthenticationError,
+    CloseState,
+    NotFoundError,
+    RequestNotSentError,
+    ServerError,
+    SlidingWindowLimiter,
+)
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_an_entry_that_says_it_is_filled_is_not_cancelled() -> None:
+    def on_list(request: httpx.Request) -> httpx.Response:
+        rows = [{**api.trade(1), "is_position_not_filled": False}]
+        return httpx.Response(200, json=rows if request.url.params["page"] == "1" else [])
+
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.on_list = on_list
+    report = await close_all(api, pending="cancel")
+    assert api.count("DELETE") == 0
+    assert states(report) == {1: CloseState.NOT_SENT}
+
+
+async def test_an_entry_filled_after_the_listing_is_closed_not_cancelled() -> None:
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    listed = api.trade(1)
+
+    def on_list(request: httpx.Request) -> httpx.Response | None:
+        if api.status[1] != "waiting_position":
+            return None
+        api.status[1] = "waiting_targets"
+        return httpx.Response(200, json=[listed])
+
+    api.on_list = on_list
+    report = await close_all(api, pending="cancel")
+    assert states(report) == {1: CloseState.ACCEPTED}
+    assert (api.count("DELETE"), api.posts[1]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("cancelled", CloseState.ALREADY_CLOSED),
+        ("panic_sell_pending", CloseState.ALREADY_CLOSED),
+        ("failed", CloseState.FAILED),
+        ("brand_new", CloseState.NOT_SENT),
+    ],
+)
+async def test_an_entry_that_is_over_by_the_time_of_its_cancel_is_left_alone(
+    status: str, state: CloseState
+) -> None:
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    listed = api.trade(1)
+
+    def on_list(request: httpx.Request) -> httpx.Response | None:
+        fresh, api.status[1] = api.status[1] == "waiting_position", status
+        return httpx.Response(200, json=[listed] if fresh else [])
+
+    api.on_list = on_list
+    report = await close_all(api, pending="cancel")
+    assert states(report) == {1: state}
+    assert api.count("DELETE") == 0
+
+
+async def test_an_entry_that_cannot_be_read_first_is_not_cancelled() -> None:
+    async def down(_: int) -> httpx.Response:
+        return httpx.Response(500)
+
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.on_read = down
+    report = await close_all(api, pending="cancel", deadline=200)
+    assert states(report) == {1: CloseState.NOT_SENT}
+    error_ = report[1].error
+    assert isinstance(error_, RequestNotSentError)
+    assert isinstance(error_.__cause__, ServerError)
+    assert api.count("DELETE") == 0
+
+
+@pytest.mark.parametrize("answer", [API_404, error(401, "signature_invalid")])
+async def test_an_entry_that_is_gone_or_a_key_that_is_refused_is_told_as_it_is(
+    answer: httpx.Response,
+) -> None:
+    async def on_read(_: int) -> httpx.Response:
+        return answer
+
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.on_read = on_read
+    report = await close_all(api, pending="cancel")
+    assert type(report[1].error) is (NotFoundError if answer is API_404 else AuthenticationError)
+
+
+async def test_a_cancel_does_not_leave_long_after_its_read() -> None:
+    """Each takes two slots, and the window has an odd number of them."""
+    api = Api([1, 2, 3])
+    api.status = dict.fromkeys([1, 2, 3], "waiting_position")
+    limiter = SlidingWindowLimiter(limit=4, window=60.0, reserve=0)
+    async with client_of(api, limiter=limiter) as client:
+        report = await client.smart_trades.close_all(pending="cancel", deadline=600)
+    assert report.counts == {CloseState.ACCEPTED: 3}
+    read_at: dict[str, float] = {}
+    for at, method, path in api.requests:
+        if method == "DELETE":
+            assert at - read_at[path] <= 5.0
+        read_at[path] = at
+
+
+async def test_a_cancel_for_which_there_is_never_a_slot_in_time_is_not_sent() -> None:
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    limiter = SlidingWindowLimiter(limit=1, window=60.0, reserve=0)
+    async with client_of(api, limiter=limiter) as client:
+        report = await client.smart_trades.close_all(pending="cancel", deadline=3000)
+    assert states(report) == {1: CloseState.NOT_SENT}
+    assert api.count("DELETE") == 0
+
+
+async def test_a_cancel_that_finds_no_connection_is_tried_in_the_next_round() -> None:
+    async def no_connection(_: Api, __: int) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.cancel_faults[1] = [no_connection]
+    report = await close_all(api, pending="cancel")
+    assert states(report) == {1: CloseState.ACCEPTED}
+    assert asyncio.get_running_loop().time() < 10
