@@ -10,12 +10,13 @@ from tests.support import (
     answering,
     client_of,
     close_all,
+    error,
     gateway_timeout_after,
     holds_against,
     states,
     trade_json,
 )
-from threecommas_async import CloseState, NotFoundError, ResponseDecodeError
+from threecommas_async import CloseState, NotFoundError, ResponseDecodeError, RetryPolicy
 
 pytestmark = pytest.mark.looptime
 
@@ -147,6 +148,38 @@ async def test_a_listed_trade_is_not_gone_because_one_close_says_so() -> None:
     report = await close_all(api)
     assert states(report) == {1: CloseState.REJECTED, 2: CloseState.ACCEPTED}
     assert api.count("GET", "/1") == 1
+
+
+async def test_a_trade_that_is_missing_once_after_a_refusal_is_refused() -> None:
+    reads = iter([httpx.Response(404, json={"error": "not_found"})])
+
+    async def on_read(_: int) -> httpx.Response:
+        return next(reads, httpx.Response(503))
+
+    async def refused(_: Api, __: int) -> httpx.Response:
+        return error(422, text="below minimum")
+
+    api = Api([1])
+    api.faults[1] = [refused]
+    api.on_read = on_read
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_many([1])
+    assert states(report) == {1: CloseState.REJECTED}
+
+
+async def test_a_refused_trade_of_which_reads_tell_no_more_stays_refused() -> None:
+    async def refused(_: Api, __: int) -> httpx.Response:
+        return error(422, text="below minimum")
+
+    async def missing(_: int) -> httpx.Response:
+        return httpx.Response(404, json={"error": "not_found"})
+
+    api = Api([1])
+    api.faults[1] = [refused]
+    api.on_read = missing
+    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
+        report = await client.smart_trades.close_many([1])
+    assert states(report) == {1: CloseState.REJECTED}
 
 
 # --- statuses

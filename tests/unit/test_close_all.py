@@ -11,8 +11,6 @@ from tests.support import (
     client_of,
     close_all,
     error,
-    reset_after,
-    reset_before,
     trade_json,
     unavailable_before,
 )
@@ -20,12 +18,9 @@ from threecommas_async import (
     AuthenticationError,
     CloseState,
     InvalidRequestError,
-    OutcomeUnknownError,
     RequestNotSentError,
     RetryPolicy,
     ServerError,
-    SmartTrade,
-    UnprocessableEntityError,
 )
 
 pytestmark = pytest.mark.looptime
@@ -243,91 +238,6 @@ async def test_a_refused_key_stops_everything() -> None:
     assert report.counts == {CloseState.NOT_SENT: 50}
     assert isinstance(report[50].error, AuthenticationError)
     assert len(api.requests) < 30
-
-
-# --- doubt that outlives a call
-
-
-async def test_what_an_earlier_call_left_unknown_is_read_before_it_is_closed_again() -> None:
-    api = Api([1, 2])
-    api.faults[1] = [reset_after]
-    api.faults[2] = [reset_before]
-
-    async def down(_: int) -> httpx.Response:
-        return httpx.Response(500)
-
-    async with client_of(api) as client:
-        api.on_read = down
-        first = await client.smart_trades.close_many([1, 2])
-        assert first.counts == {CloseState.UNKNOWN: 2}
-        api.on_read = None
-        second = await client.smart_trades.close_many(first.leftovers)
-        assert second.ok
-        third = await client.smart_trades.close_by_market(1)
-        assert third.id == 1
-    assert api.posts == {1: 2, 2: 2}  # trade 1's second POST is the third call's own
-    assert [m for _, m, p in api.requests if "smart_trades/2" in p][-2:] == ["GET", "POST"]
-
-
-async def test_a_single_close_left_unknown_is_read_first_the_next_time() -> None:
-    api = Api([1], latency=10.0)
-    async with client_of(api) as client:
-        with pytest.raises(OutcomeUnknownError):
-            await client.smart_trades.close_by_market(1, deadline=5)
-        api.apply(1)  # it had left, and is carried out after all
-        task = asyncio.create_task(client.smart_trades.close_by_market(1))
-        assert (await task).status.code in {"panic_sell_pending", "panic_sold"}
-    assert api.count("POST") == 1
-
-
-async def test_a_close_cancelled_in_flight_is_read_first_the_next_time() -> None:
-    api = Api([1], latency=10.0)
-    async with client_of(api) as client:
-        task = asyncio.create_task(client.smart_trades.close_by_market(1))
-        await asyncio.sleep(1)
-        task.cancel()
-        await asyncio.wait({task})
-        api.apply(1)
-        await client.smart_trades.close_by_market(1)
-    assert api.count("POST") == 1
-
-
-async def test_two_calls_for_one_trade_at_a_time_send_one_close() -> None:
-    api = Api([1, 2], latency=5.0)
-    async with client_of(api) as client:
-        one, two, report = await asyncio.gather(
-            client.smart_trades.close_by_market(1),
-            client.smart_trades.close_by_market(1),
-            client.smart_trades.close_many([1, 2]),
-        )
-    assert one.id == two.id == 1
-    assert report.ok
-    assert api.posts == {1: 1, 2: 1}
-
-
-async def test_a_second_call_closes_what_the_first_could_not() -> None:
-    api = Api([1], latency=5.0)
-    api.faults[1] = [answering(lambda: error(422, text="not now"))]
-    async with client_of(api) as client:
-        results = await asyncio.gather(
-            client.smart_trades.close_by_market(1),
-            client.smart_trades.close_by_market(1),
-            return_exceptions=True,
-        )
-    assert isinstance(results[0], UnprocessableEntityError)
-    assert isinstance(results[1], SmartTrade)
-
-
-async def test_one_that_gives_up_its_turn_leaves_it_to_the_next() -> None:
-    api = Api([1], latency=5.0)
-    async with client_of(api) as client:
-        calls = [asyncio.create_task(client.smart_trades.close_by_market(1)) for _ in range(3)]
-        await asyncio.sleep(1)
-        calls[1].cancel()
-        await asyncio.wait(calls)
-    assert calls[1].cancelled()
-    assert calls[2].result().id == 1
-    assert api.posts == {1: 1}
 
 
 # --- waiting

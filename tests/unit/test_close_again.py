@@ -1,0 +1,284 @@
+"""One trade, several calls: closed once, and again only when a read after that shows it open."""
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support import (
+    Api,
+    answering,
+    client_of,
+    error,
+    reset_after,
+    reset_before,
+    silence_after,
+    states,
+)
+from threecommas_async import (
+    AsyncClient,
+    CloseState,
+    OutcomeUnknownError,
+    SlidingWindowLimiter,
+    SmartTrade,
+    UnprocessableEntityError,
+)
+
+pytestmark = pytest.mark.looptime
+
+
+def lagging(api: Api, seconds: float) -> Callable[[int], Awaitable[httpx.Response | None]]:
+    """Reads that show a trade open for so long after its close was carried out."""
+
+    async def read(trade_id: int) -> httpx.Response | None:
+        accepted = api.accepted.get(trade_id)
+        if accepted is None or asyncio.get_running_loop().time() >= accepted + seconds:
+            return None
+        return httpx.Response(200, json=api.stale(trade_id))
+
+    return read
+
+
+# --- at the same time
+
+
+async def test_tasks_that_close_one_trade_at_the_same_time_post_once_however_reads_lag() -> None:
+    api = Api([1], latency=0.2)
+    api.on_read = lagging(api, 2.0)
+    async with client_of(api) as client:
+        trades = await asyncio.gather(*(client.smart_trades.close_by_market(1) for _ in range(5)))
+    assert {trade.status.code for trade in trades} == {"panic_sell_pending"}
+    assert len(api.requests) == 1
+
+
+async def test_two_calls_for_one_trade_at_a_time_send_one_close() -> None:
+    api = Api([1, 2], latency=5.0)
+    async with client_of(api) as client:
+        one, two, report = await asyncio.gather(
+            client.smart_trades.close_by_market(1),
+            client.smart_trades.close_by_market(1),
+            client.smart_trades.close_many([1, 2]),
+        )
+    assert one.id == two.id == 1
+    assert report.ok
+    assert api.posts == {1: 1, 2: 1}
+
+
+async def test_a_second_call_closes_what_the_first_could_not() -> None:
+    api = Api([1], latency=5.0)
+    api.faults[1] = [answering(lambda: error(422, text="not now"))]
+    async with client_of(api) as client:
+        results = await asyncio.gather(
+            client.smart_trades.close_by_market(1),
+            client.smart_trades.close_by_market(1),
+            return_exceptions=True,
+        )
+    assert isinstance(results[0], UnprocessableEntityError)
+    assert isinstance(results[1], SmartTrade)
+
+
+async def test_a_refusal_is_not_taken_over_by_the_next_in_turn() -> None:
+    async def refused(_: Api, __: int) -> httpx.Response:
+        return error(422, text="below minimum")
+
+    api = Api([1], latency=0.2)
+    api.faults[1] = [refused]
+    async with client_of(api) as client:
+        results = await asyncio.gather(
+            *(client.smart_trades.close_by_market(1) for _ in range(2)), return_exceptions=True
+        )
+    assert [type(result).__name__ for result in results] == [
+        "UnprocessableEntityError",
+        "SmartTrade",
+    ]
+
+
+async def test_one_that_gives_up_its_turn_leaves_it_to_the_next() -> None:
+    api = Api([1], latency=5.0)
+    async with client_of(api) as client:
+        calls = [asyncio.create_task(client.smart_trades.close_by_market(1)) for _ in range(3)]
+        await asyncio.sleep(1)
+        calls[1].cancel()
+        await asyncio.wait(calls)
+    assert calls[1].cancelled()
+    assert calls[2].result().id == 1
+    assert api.posts == {1: 1}
+
+
+# What was under way is destroyed with the loop, and Python complains of each piece of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_was_closed_in_mid_run_holds_no_turn() -> None:
+    api = Api([1])
+    api.faults[1] = [silence_after]
+
+    async def begin() -> None:
+        task = asyncio.create_task(client.smart_trades.close_by_market(1))
+        kept.append(task)
+        await asyncio.sleep(0.01)
+
+    kept: list[asyncio.Task[Any]] = []
+    client: AsyncClient = client_of(api)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+
+    async def again() -> None:
+        async with client:
+            await asyncio.wait_for(client.smart_trades.close_by_market(1), timeout=5)
+
+    asyncio.run(again())
+    assert api.posts[1] == 1
+    kept.clear()
+    gc.collect()
+
+
+# --- after an accepted close
+
+
+async def test_whoever_comes_right_after_an_accepted_close_does_not_make_it_again() -> None:
+    api = Api([1])
+    api.on_read = lagging(api, 20.0)
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        await asyncio.sleep(10)
+        report = await client.smart_trades.close_many([1])
+    assert states(report) == {1: CloseState.ALREADY_CLOSED}
+    assert api.posts[1] == 1
+
+
+async def test_an_accepted_close_that_cannot_be_read_is_not_made_again_either() -> None:
+    async def down(_: int) -> httpx.Response:
+        return httpx.Response(503)
+
+    api = Api([1])
+    api.on_read = down
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        with pytest.raises(OutcomeUnknownError, match="accepted a moment ago"):
+            await client.smart_trades.close_by_market(1)
+        api.on_read = None
+        await client.smart_trades.close_by_market(1)
+    assert api.posts[1] == 1
+
+
+async def test_long_after_an_accepted_close_another_is_made_if_asked_for() -> None:
+    api = Api([1, 2])
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        await asyncio.sleep(60)
+        api.status[1] = "waiting_targets"  # reopened by hand
+        del api.accepted[1]
+        await client.smart_trades.close_by_market(2)
+        await client.smart_trades.close_by_market(1)
+    assert api.posts == {1: 2, 2: 1}
+
+
+@pytest.mark.parametrize("lag", [9.0, 25.0])
+async def test_confirming_believes_no_read_that_lags_behind_its_close(lag: float) -> None:
+    api = Api([1, 2, 3, 4])
+
+    def on_list(request: httpx.Request) -> httpx.Response | None:
+        now = asyncio.get_running_loop().time()
+        rows = [
+            api.stale(i) if now < api.accepted.get(i, -1e9) + lag else api.trade(i)
+            for i in api.status
+        ]
+        return httpx.Response(200, json=rows if request.url.params["page"] == "1" else [])
+
+    api.on_list = on_list
+    api.on_read = lagging(api, lag)
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_all(confirm=True, deadline=300)
+    assert report.counts == {CloseState.CLOSED: 4}
+    assert set(api.posts.values()) == {1}
+
+
+async def test_an_accepted_close_is_remembered_on_the_next_event_loop() -> None:
+    api = Api([1])
+    client = client_of(api)
+
+    def on_a_loop_of_its_own() -> None:
+        asyncio.run(client.smart_trades.close_by_market(1))
+
+    await asyncio.to_thread(on_a_loop_of_its_own)
+    await asyncio.to_thread(on_a_loop_of_its_own)
+    assert api.posts[1] == 1
+
+
+async def test_a_read_that_comes_so_late_that_it_tells_is_believed() -> None:
+    """It waits a window for its slot; by then reads show what is true: the trade is open."""
+    api = Api([1, 2])
+    limiter = SlidingWindowLimiter(limit=1, window=100.0, reserve=0)
+    async with client_of(api, limiter=limiter) as client:
+        await client.smart_trades.close_by_market(1)
+        api.status[1] = "waiting_targets"  # reopened by hand
+        del api.accepted[1]
+        await client.smart_trades.close_by_market(1)
+    assert api.posts[1] == 2
+
+
+async def test_a_read_that_fails_long_after_an_accepted_close_loses_nothing() -> None:
+    async def slow(_: int) -> httpx.Response:
+        await asyncio.sleep(40)
+        return httpx.Response(422, json={"error": "odd"})
+
+    api = Api([1, 2])
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        api.on_read = slow
+        again = asyncio.create_task(client.smart_trades.close_by_market(1))
+        await asyncio.sleep(35)
+        await client.smart_trades.close_by_market(2)  # makes room in what is remembered
+        with pytest.raises(OutcomeUnknownError):
+            await again
+    assert api.posts[1] == 1
+
+
+# --- doubt that outlives a call
+
+
+async def test_what_an_earlier_call_left_unknown_is_read_before_it_is_closed_again() -> None:
+    api = Api([1, 2])
+    api.faults[1] = [reset_after]
+    api.faults[2] = [reset_before]
+
+    async def down(_: int) -> httpx.Response:
+        return httpx.Response(500)
+
+    async with client_of(api) as client:
+        api.on_read = down
+        first = await client.smart_trades.close_many([1, 2])
+        assert first.counts == {CloseState.UNKNOWN: 2}
+        api.on_read = None
+        second = await client.smart_trades.close_many(first.leftovers)
+        assert second.ok
+        third = await client.smart_trades.close_by_market(1)
+        assert third.id == 1
+    assert api.posts == {1: 2, 2: 2}  # trade 1's second POST is the third call's own
+    assert [m for _, m, p in api.requests if "smart_trades/2" in p][-2:] == ["GET", "POST"]
+
+
+async def test_a_single_close_left_unknown_is_read_first_the_next_time() -> None:
+    api = Api([1], latency=10.0)
+    async with client_of(api) as client:
+        with pytest.raises(OutcomeUnknownError):
+            await client.smart_trades.close_by_market(1, deadline=5)
+        api.apply(1)  # it had left, and is carried out after all
+        task = asyncio.create_task(client.smart_trades.close_by_market(1))
+        assert (await task).status.code in {"panic_sell_pending", "panic_sold"}
+    assert api.count("POST") == 1
+
+
+async def test_a_close_cancelled_in_flight_is_read_first_the_next_time() -> None:
+    api = Api([1], latency=10.0)
+    async with client_of(api) as client:
+        task = asyncio.create_task(client.smart_trades.close_by_market(1))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.wait({task})
+        api.apply(1)
+        await client.smart_trades.close_by_market(1)
+    assert api.count("POST") == 1
