@@ -17,6 +17,7 @@ from tests.support import (
     reset_before,
     silence_after,
     states,
+    trade_json,
 )
 from threecommas_async import (
     AsyncClient,
@@ -235,6 +236,20 @@ async def test_a_read_that_fails_long_after_an_accepted_close_loses_nothing() ->
         with pytest.raises(OutcomeUnknownError):
             await again
     assert api.posts[1] == 1
+
+
+async def test_an_accepted_close_that_did_not_happen_is_read_before_it_is_made_again() -> None:
+    async def without_effect(_: Api, trade_id: int) -> httpx.Response:
+        return httpx.Response(201, json=trade_json(trade_id, "panic_sell_pending"))
+
+    api = Api([1])
+    api.faults[1] = [without_effect]
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_many([1], confirm=True, deadline=300)
+        assert states(report) == {1: CloseState.UNKNOWN}
+        asked = len(api.requests)
+        await client.smart_trades.close_by_market(1)
+    assert [method for _, method, _ in api.requests[asked:]] == ["GET", "POST"]
 
 
 # --- doubt that outlives a call

@@ -21,6 +21,7 @@ from threecommas_async import (
     RequestNotSentError,
     RetryPolicy,
     ServerError,
+    UnprocessableEntityError,
 )
 
 pytestmark = pytest.mark.looptime
@@ -164,6 +165,42 @@ async def test_what_opens_while_the_last_round_closes_is_found() -> None:
     assert report.ok
 
 
+async def test_no_open_trade_is_missed_because_others_leave_the_list_while_it_is_read() -> None:
+    api = Api(range(1, 101), latency=1.0)
+    api.close_delay = 5.5
+    api.status[101] = "waiting_position"
+
+    async def fill() -> None:
+        await asyncio.sleep(3.5)
+        api.status[101] = "waiting_targets"
+
+    async with client_of(api) as client:
+        filling = asyncio.create_task(fill())
+        report = await client.smart_trades.close_all()
+        await filling
+    assert report.ok
+    assert 101 in report
+    assert api.accepted.keys() == set(range(1, 102))
+
+
+async def test_a_list_that_never_settles_is_not_read_for_ever() -> None:
+    api = Api([1])
+    rows = iter(range(10_000, 10**9, 100))
+
+    def on_list(request: httpx.Request) -> httpx.Response:
+        if request.url.params["page"] != "1":
+            return httpx.Response(200, json=[])
+        first = next(rows)
+        closing = [trade_json(first + i, "panic_sell_pending") for i in range(100)]
+        return httpx.Response(200, json=closing)
+
+    api.on_list = on_list
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_all()
+    assert len(report.skipped) == 500
+    assert api.count("GET") == 10
+
+
 async def test_a_dry_run_keeps_the_deadline_too() -> None:
     api = Api([1], latency=5.0)
     with pytest.raises(RequestNotSentError, match="deadline of 1 s"):
@@ -207,6 +244,14 @@ async def test_a_first_listing_that_fails_is_raised_for_nothing_was_closed() -> 
     with pytest.raises(ServerError):
         await close_all(api)
     assert api.count("POST") == 0
+
+
+async def test_a_listing_that_fails_for_another_reason_is_raised_as_it_is() -> None:
+    api = Api([1])
+    api.on_list = lambda _: error(422)
+    async with client_of(api) as client:
+        with pytest.raises(UnprocessableEntityError):
+            await client.smart_trades.close_all(deadline=30)
 
 
 async def test_a_last_listing_that_fails_is_told_in_the_report() -> None:

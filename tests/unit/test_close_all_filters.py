@@ -80,6 +80,19 @@ async def test_pairs_are_held_against_the_filters(
     assert (api.posts[1] == 1) is closed
 
 
+async def test_a_currency_is_not_taken_for_another_that_begins_like_it() -> None:
+    def on_list(request: httpx.Request) -> httpx.Response:
+        rows = [{**api.trade(1), "pair": "USDT_TUSD"}, {**api.trade(2), "pair": "USDT_T"}]
+        return httpx.Response(200, json=rows if request.url.params["page"] == "1" else [])
+
+    api = Api([1, 2])
+    api.on_list = on_list
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_all(base="T")
+    assert states(report) == {1: CloseState.NOT_SENT, 2: CloseState.ACCEPTED}
+    assert set(api.posts) == {2}
+
+
 async def test_deals_are_held_against_the_filters_too() -> None:
     log: list[str] = []
 

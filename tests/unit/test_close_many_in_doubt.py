@@ -19,6 +19,7 @@ from tests.support import (
     gateway_timeout_after,
     holds_against,
     reset_after,
+    silence_after,
     states,
     trade_json,
 )
@@ -201,6 +202,36 @@ async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes()
     assert read_at <= 61
     posted_at = [at for at, _, path in api.requests if path.endswith("/1/close_by_market")]
     assert posted_at[1] <= 121  # the slots of that moment went to others together with the read
+
+
+async def test_what_was_left_in_question_is_read_before_fresh_closes_take_all_slots() -> None:
+    api = Api(range(1, 61), latency=0.1)
+    for trade_id in range(1, 16):
+        api.faults[trade_id] = [silence_after]
+    limiter = SlidingWindowLimiter(limit=50)
+    async with client_of(api, limiter=limiter, attempt_timeout=5.0) as client:
+        first = await client.smart_trades.close_many(range(1, 16), deadline=1)
+        assert first.counts == {CloseState.UNKNOWN: 15}
+        second = await client.smart_trades.close_many(range(1, 61), deadline=6)
+    assert all(second[trade_id].ok for trade_id in range(1, 16))
+    holds_against(api, first)
+    assert max(api.posts.values()) == 1
+
+
+async def test_what_is_in_question_does_not_hold_fresh_closes_up_for_long() -> None:
+    async def hangs(_: int) -> httpx.Response:
+        await asyncio.sleep(1e6)
+        raise AssertionError
+
+    api = Api([1, 2])
+    api.faults[1] = [silence_after]
+    async with client_of(api, limiter=SlidingWindowLimiter(limit=1, reserve=0)) as client:
+        with pytest.raises(OutcomeUnknownError):
+            await client.smart_trades.close_by_market(1, deadline=1)
+        api.on_read = hangs
+        batch = asyncio.ensure_future(client.smart_trades.close_many([1, 2], deadline=5))
+        report = await batch
+    assert states(report) == {1: CloseState.UNKNOWN, 2: CloseState.NOT_SENT}
 
 
 async def test_reads_stop_when_one_of_them_says_that_the_key_is_refused() -> None:

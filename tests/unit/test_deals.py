@@ -17,6 +17,7 @@ from threecommas_async import (
     CloseState,
     InvalidRequestError,
     OutcomeUnknownError,
+    RequestNotSentError,
     RetryPolicy,
     SlidingWindowLimiter,
 )
@@ -299,6 +300,40 @@ async def test_a_close_that_is_refused_settles_no_closing_of_its_whole_bot() -> 
         with pytest.raises(OutcomeUnknownError):
             await bot.deals.close_by_market(1)
     assert next(line for line in log if "1" in line or "a deal" in line) == "GET deals/1/show"
+
+
+@pytest.mark.looptime
+async def test_a_whole_bot_left_in_question_is_not_settled_by_a_close_that_never_left() -> None:
+    closed = 0
+    posts = 0
+
+    async def api(request: httpx.Request) -> httpx.Response:
+        nonlocal closed, posts
+        path = request.url.path
+        row = {"id": 1, "bot_id": 9, "status": "bought"}
+        if path.endswith("all_deals"):
+            closed += 1
+            await asyncio.sleep(40)
+        if path.endswith("panic_sell"):
+            posts += 1
+            if posts == 1:
+                await asyncio.sleep(4)
+                raise httpx.ConnectError("refused")
+            return httpx.Response(201, json={**row, "status": "panic_sell_pending"})
+        if path.endswith("/show"):
+            return httpx.Response(200, json={**row, "status": "panic_sold"})
+        return httpx.Response(200, json=[row] if request.url.params.get("offset") == "0" else [])
+
+    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
+        one = asyncio.create_task(client.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        everything = asyncio.create_task(client.deals.close_all(bot_id=9))
+        await asyncio.sleep(2)
+        everything.cancel()
+        await asyncio.wait({one, everything})
+        assert isinstance(one.exception(), RequestNotSentError)
+        await client.deals.close_by_market(1)
+    assert (closed, posts) == (1, 1)
 
 
 @pytest.mark.looptime
