@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.limiters import closed_in_mid_run
 from tests.redis.memory import Memory, Wire
 from threecommas_async import ConfigurationError, RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
@@ -209,13 +210,6 @@ def test_it_goes_on_after_an_event_loop_was_closed_in_mid_run(on_lost: str) -> N
         share=0.5 if wire.cut else None,
     )
 
-    async def call() -> None:
-        permit = await limiter.acquire(CLOSE)
-        try:
-            await asyncio.sleep(1000)
-        finally:
-            await limiter.release(permit, sent=True)
-
     async def go_on() -> None:
         async with asyncio.timeout(5):
             permit = await limiter.acquire(CLOSE)
@@ -224,12 +218,6 @@ def test_it_goes_on_after_an_event_loop_was_closed_in_mid_run(on_lost: str) -> N
         await limiter.release(permit, sent=False)
         await limiter.aclose()
 
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
-    gone = [loop.create_task(call()) for _ in range(4)]
-    loop.run_until_complete(asyncio.sleep(0.05))
-    loop.close()
-    gone.pop(0)
-    gc.collect()
+    gone = closed_in_mid_run(limiter, calls=4, after=0.05, sent=True)
     wire.cut = False
     asyncio.run(go_on())

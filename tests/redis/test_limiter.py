@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.effort import effort
+from tests.limiters import outlast_a_crowd
 from tests.redis.memory import Memory, Wire
 from tests.support import in_virtual_time
 from threecommas_async import ConfigurationError, RequestNotSentError
@@ -403,13 +404,7 @@ async def test_a_deadline_is_not_refused_while_slots_of_others_may_still_come_ba
 
 async def test_a_deadline_is_not_refused_because_of_those_ahead_for_they_may_leave() -> None:
     async with RedisLimiter(Wire(), limit=1) as limiter:
-        await limiter.release(await limiter.acquire(CLOSE), sent=True)
-        batch = [asyncio.create_task(limiter.acquire(CLOSE)) for _ in range(100)]
-        close = asyncio.create_task(limiter.acquire(CLOSE, deadline=70.0))
-        await asyncio.sleep(1)
-        for task in batch:
-            task.cancel()
-        await close
+        await outlast_a_crowd(limiter)
         assert now() == pytest.approx(60.0, abs=0.01)
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from tests.effort import effort
+from tests.limiters import closed_in_mid_run, outlast_a_crowd
 from threecommas_async import ConfigurationError, RequestNotSentError, SlidingWindowLimiter
 from threecommas_async.endpoint import Bucket, Priority
 from threecommas_async.rate_limit import NoLimit, Permit, SlidingWindow
@@ -314,14 +315,7 @@ async def test_a_deadline_is_not_refused_while_slots_under_way_may_still_come_ba
 
 
 async def test_a_deadline_is_not_refused_because_of_those_ahead_for_they_may_leave() -> None:
-    limiter = SlidingWindowLimiter(limit=1, window=60.0)
-    await limiter.release(await limiter.acquire(CLOSE), sent=True)
-    batch = [asyncio.create_task(limiter.acquire(CLOSE)) for _ in range(100)]
-    close = asyncio.create_task(limiter.acquire(CLOSE, deadline=70.0))
-    await asyncio.sleep(1)
-    for task in batch:
-        task.cancel()
-    await close
+    await outlast_a_crowd(SlidingWindowLimiter(limit=1, window=60.0))
     assert now() == 60.0
 
 
@@ -438,13 +432,6 @@ async def test_what_is_done_for_one_does_not_grow_with_those_who_wait(deed: str)
 def test_what_was_under_way_on_an_event_loop_closed_in_mid_run_holds_its_slots_a_window() -> None:
     limiter = SlidingWindowLimiter(limit=3, window=0.2)
 
-    async def call() -> None:
-        permit = await limiter.acquire(CLOSE)
-        try:
-            await asyncio.sleep(1000)
-        finally:
-            await limiter.release(permit, sent=False)
-
     async def go_on() -> None:
         loop = asyncio.get_running_loop()
         with pytest.raises(RequestNotSentError):
@@ -455,13 +442,7 @@ def test_what_was_under_way_on_an_event_loop_closed_in_mid_run_holds_its_slots_a
             for _ in range(3):
                 await limiter.acquire(CLOSE)
 
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
-    gone = [loop.create_task(call()) for _ in range(6)]
-    loop.run_until_complete(asyncio.sleep(0.01))
-    loop.close()
-    gone.pop(0)
-    gc.collect()
+    gone = closed_in_mid_run(limiter, calls=6, after=0.01, sent=False)
     asyncio.run(go_on())
 
 
