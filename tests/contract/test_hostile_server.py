@@ -7,14 +7,13 @@ import random
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import httpcore
 import httpx
 import pytest
 
-from tests.contract.test_network import ONCE, certificate, client_of
+from tests.contract.test_network import ONCE, client_of
 from tests.contract.test_tls_in_the_clear import on_both_loops
 from tests.contract.wire import Connection, Handler, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
@@ -88,14 +87,8 @@ async def forger(real_port: int, moment: str) -> AsyncGenerator[int]:
     "moment", ["before the hello", "after the hello", "after the server's hello"]
 )
 def test_an_answer_forged_before_the_handshake_never_counts(
-    loop: Callable[[], asyncio.AbstractEventLoop],
-    moment: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    loop: Callable[[], asyncio.AbstractEventLoop], moment: str, tls: ssl.SSLContext
 ) -> None:
-    tls = certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-
     async def silent(_: Received, __: Connection) -> None:
         await asyncio.sleep(60)
 
@@ -124,13 +117,8 @@ def test_an_answer_forged_before_the_handshake_never_counts(
 
 @on_both_loops
 def test_over_tls_both_loops_send_receive_and_reuse_a_connection(
-    loop: Callable[[], asyncio.AbstractEventLoop],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    loop: Callable[[], asyncio.AbstractEventLoop], tls: ssl.SSLContext
 ) -> None:
-    tls = certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-
     async def handler(_: Received, __: Connection) -> bytes:
         return answer(200, b'{"x": "' + b"y" * 300_000 + b'"}')
 
@@ -145,12 +133,8 @@ def test_over_tls_both_loops_send_receive_and_reuse_a_connection(
 
 @on_both_loops
 def test_cancelling_while_it_connects_and_shakes_hands_leaks_no_socket(
-    loop: Callable[[], asyncio.AbstractEventLoop],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    loop: Callable[[], asyncio.AbstractEventLoop], tls: ssl.SSLContext
 ) -> None:
-    tls = certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     chooser = random.Random(5)
 
     async def handler(_: Received, __: Connection) -> bytes:

@@ -4,17 +4,13 @@ import asyncio
 import json
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpcore
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 
+from tests.contract.conftest import certificate
 from tests.contract.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
@@ -43,41 +39,9 @@ def port_of(server: WireServer) -> int:
     return int(server.base_url.split(":")[2].split("/")[0])
 
 
-def certificate(folder: Path) -> ssl.SSLContext:
-    """Make a certificate for localhost; return the server's side of it."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    return context
-
-
 async def test_a_server_whose_certificate_is_trusted_is_talked_to_over_tls(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tls: ssl.SSLContext,
 ) -> None:
-    tls = certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     async with WireServer(one_trade, tls=tls) as server, client_of(server) as client:
         trades = await asyncio.gather(*(client.smart_trades.get(7) for _ in range(50)))
         assert len(trades) == 50
@@ -92,11 +56,8 @@ async def test_a_server_whose_certificate_is_not_trusted_is_sent_nothing(tmp_pat
         assert server.received == []
 
 
-async def test_a_server_that_does_not_shake_hands_in_time_is_sent_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+@pytest.mark.usefixtures("tls")
+async def test_a_server_that_does_not_shake_hands_in_time_is_sent_nothing() -> None:
     async with WireServer(one_trade) as server:
         url = server.base_url.replace("http:", "https:")
         client = AsyncClient(KEY, secret=SECRET, base_url=url, retry=ONCE, timeout=0.05)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.test_network import certificate
+from tests.contract.conftest import certificate
 from tests.support import KEY, SECRET
 from threecommas_async import AsyncClient, RequestNotSentError, RetryPolicy
 
@@ -70,11 +70,8 @@ class InBetween:
 @pytest.mark.own_transport
 @on_both_loops
 def test_an_answer_forged_in_the_clear_is_never_taken_for_the_servers(
-    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, tls: ssl.SSLContext
 ) -> None:
-    tls = certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
-
     async def close(client: AsyncClient, trade_id: int) -> object:
         try:
             return await client.smart_trades.close_by_market(trade_id)
