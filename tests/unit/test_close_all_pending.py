@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 
-from tests.support import API_404, Api, client_of, close_all, error, states, trade_json
+from tests.support import API_404, Api, Report, client_of, close_all, error, states, trade_json
 from threecommas_async import (
     AuthenticationError,
     CloseState,
@@ -140,30 +140,26 @@ async def test_a_cancel_that_finds_no_connection_is_tried_in_the_next_round() ->
     assert asyncio.get_running_loop().time() < 10
 
 
-async def test_a_position_entered_while_its_cancel_was_on_its_way_is_closed() -> None:
+async def cancel_as_it_fills(shown: str) -> tuple[Api, Report]:
+    """Close all where an entry fills as its cancel arrives, and the answer shows this status."""
+
     async def filled(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "waiting_targets"
-        return httpx.Response(200, json=api.trade(trade_id))
+        return httpx.Response(200, json=trade_json(trade_id, shown))
 
     api = Api([1])
     api.status[1] = "waiting_position"
     api.cancel_faults[1] = [filled]
-    async with client_of(api) as client:
-        report = await client.smart_trades.close_all(pending="cancel")
+    return api, await close_all(api, pending="cancel")
+
+
+async def test_a_position_entered_while_its_cancel_was_on_its_way_is_closed() -> None:
+    api, report = await cancel_as_it_fills("waiting_targets")
     assert states(report) == {1: CloseState.ACCEPTED}
     assert api.accepted.keys() == {1}
 
 
 async def test_a_position_that_shows_open_after_its_accepted_cancel_is_closed() -> None:
-    async def filled(api: Api, trade_id: int) -> httpx.Response:
-        answer = httpx.Response(200, json=trade_json(trade_id, "cancellation_pending"))
-        api.status[trade_id] = "waiting_targets"
-        return answer
-
-    api = Api([1])
-    api.status[1] = "waiting_position"
-    api.cancel_faults[1] = [filled]
-    async with client_of(api) as client:
-        report = await client.smart_trades.close_all(pending="cancel")
+    api, report = await cancel_as_it_fills("cancellation_pending")
     assert states(report) == {1: CloseState.ACCEPTED}
     assert api.accepted.keys() == {1}

@@ -20,6 +20,9 @@ from threecommas_async import (
 pytestmark = pytest.mark.looptime
 
 
+# --- what is said
+
+
 async def test_a_read_for_which_there_is_no_second_slot_says_what_the_first_ended_in() -> None:
     async def lost(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("too slow")
@@ -78,16 +81,31 @@ async def test_a_listing_that_comes_too_late_says_why_at_once() -> None:
     assert asyncio.get_running_loop().time() < 1
 
 
-async def test_an_attempt_has_a_total_time_however_the_answer_drips() -> None:
-    class Drip(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
-                await asyncio.sleep(5)
-                yield b" "
+# --- the time of an attempt
 
+
+class Drip(httpx.AsyncByteStream):
+    """A body that comes piece by piece and never ends."""
+
+    def __init__(self, piece: bytes, pause: float) -> None:
+        self._piece = piece
+        self._pause = pause
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(self._pause)
+            yield self._piece
+
+
+async def dripping_429(_: httpx.Request) -> httpx.Response:
+    headers = {"Retry-After": "300"}
+    return httpx.Response(429, headers=headers, stream=Drip(b"x", pause=0.2))
+
+
+async def test_an_attempt_has_a_total_time_however_the_answer_drips() -> None:
     async def drips(api: Api, trade_id: int) -> httpx.Response:
         api.apply(trade_id)
-        return httpx.Response(201, stream=Drip())
+        return httpx.Response(201, stream=Drip(b" ", pause=5))
 
     api = Api([1])
     api.faults[1] = [drips]
@@ -99,33 +117,15 @@ async def test_an_attempt_has_a_total_time_however_the_answer_drips() -> None:
 
 
 async def test_a_429_blocks_as_soon_as_its_head_is_there() -> None:
-    class Drip(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
-                await asyncio.sleep(0.2)
-                yield b"x"
-
-    async def handler(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={"Retry-After": "300"}, stream=Drip())
-
     limiter = SlidingWindowLimiter()
-    async with client_of(handler, limiter=limiter) as client:
+    async with client_of(dripping_429, limiter=limiter) as client:
         with pytest.raises(OutcomeUnknownError):
             await client.smart_trades.close_by_market(1, deadline=1)
         assert limiter.blocked_for() > 290
 
 
 async def test_a_429_whose_body_outlasts_the_attempt_is_a_429() -> None:
-    class Drip(httpx.AsyncByteStream):
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            while True:
-                await asyncio.sleep(0.2)
-                yield b"x"
-
-    async def handler(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(429, headers={"Retry-After": "300"}, stream=Drip())
-
-    async with client_of(handler, attempt_timeout=2.0) as client:
+    async with client_of(dripping_429, attempt_timeout=2.0) as client:
         report = await client.smart_trades.close_many([1], deadline=20)
     assert states(report) == {1: CloseState.NOT_SENT}
     assert "429" in str(report[1].error)
