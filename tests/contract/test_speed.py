@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 
 import httpx
@@ -28,6 +29,7 @@ from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.resources.smart_trades import CANCEL, CLOSE_BY_MARKET, GET
 from threecommas_async.speed import AiohttpTransport
 
+TESTS = Path(__file__).parents[1]
 TRADE = json.dumps(trade_json(7, "panic_sell_pending")).encode()
 ONCE = RetryPolicy(attempts=1)
 
@@ -235,7 +237,7 @@ def shown_by(error: BaseException | None) -> str:
     shown = list[str]()
     while error is not None:
         frames = traceback.TracebackException.from_exception(error, capture_locals=True)
-        library = [it for it in frames.stack if "tests" not in it.filename]
+        library = [it for it in frames.stack if not Path(it.filename).is_relative_to(TESTS)]
         shown += [repr(error), str(error), *map(repr, (it.locals for it in library))]
         error = error.__cause__ or error.__context__
     return "\n".join(shown)
