@@ -204,6 +204,40 @@ async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes()
     assert posted_at[1] <= 121  # the slots of that moment went to others together with the read
 
 
+async def test_pages_of_closes_in_question_do_not_wait_behind_all_closes_either() -> None:
+    api = Api(range(1, 101))
+    for trade_id in range(1, 6):
+        api.faults[trade_id] = [gateway_timeout_after]
+    limiter = SlidingWindowLimiter(limit=20)
+    async with client_of(api, limiter=limiter) as client:
+        report = await client.smart_trades.close_many(range(1, 101))
+    assert report.ok
+    holds_against(api, report)
+    assert next(at for at, method, _ in api.requests if method == "GET") < 61
+
+
+async def test_a_page_that_has_left_tells_nothing_of_a_close_made_after_that() -> None:
+    async def late(api: Api, trade_id: int) -> httpx.Response:
+        await asyncio.sleep(2)
+        return await gateway_timeout_after(api, trade_id)
+
+    async def slow_pages(request: httpx.Request) -> httpx.Response:
+        answer = await api(request)
+        if request.url.path.endswith("smart_trades"):
+            await asyncio.sleep(5)  # what it shows is from before
+        return answer
+
+    api = Api([1, 2, 3, 4])
+    for trade_id in (1, 2, 3):
+        api.faults[trade_id] = [answering(lambda: httpx.Response(504))]
+    api.faults[4] = [late]
+    async with client_of(slow_pages) as client:
+        report = await client.smart_trades.close_many([1, 2, 3, 4])
+    assert report.ok
+    assert api.posts == {1: 2, 2: 2, 3: 2, 4: 1}
+    holds_against(api, report)
+
+
 async def test_what_was_left_in_question_is_read_before_fresh_closes_take_all_slots() -> None:
     api = Api(range(1, 61), latency=0.1)
     for trade_id in range(1, 16):

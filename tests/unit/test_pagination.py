@@ -1,6 +1,7 @@
 """Going through all pages of a list that never says how long it is."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import httpx
 import pytest
@@ -95,3 +96,27 @@ async def test_an_error_ends_the_list_after_what_was_read() -> None:
     assert await anext(pages) == ["a", "b", "c"]
     with pytest.raises(RequestNotSentError, match="no slot"):
         await anext(pages)
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "usual", "given"),
+    [
+        ("smart_trades", "order_by", ("created_at", "ASC"), ("profit", "DESC")),
+        ("deals", "order", ("created_at", "ASC"), ("closed_at", "DESC")),
+    ],
+)
+async def test_the_oldest_come_first_unless_another_order_is_asked_for(
+    kind: str, order: str, usual: tuple[str, str], given: tuple[str, str]
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def empty(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.params[order], request.url.params["order_direction"]))
+        return httpx.Response(200, json=[])
+
+    async with client_of(empty) as client:
+        resource: Any = getattr(client, kind)
+        filters = {order: given[0], "order_direction": given[1]}
+        assert [item async for item in resource.list()] == []
+        assert [item async for item in resource.list(**filters)] == []
+    assert asked == [usual, given]
