@@ -20,6 +20,9 @@ class Ending:
 
     def __init__(self) -> None:
         self._ends_at: dict[_Task, float] = {}
+        self._cancelled_before: dict[_Task, int] = {}
+        """How often each had been cancelled when it entered: one that goes on all the same, to
+        close its trades on the way out, still counts those."""
         self._ended: set[_Task] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -35,6 +38,7 @@ class Ending:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - only coroutines of asyncio call this
         self._ends_at[task] = ends_at
+        self._cancelled_before[task] = task.cancelling()
         if ends_at < math.inf and (self._timer is None or ends_at < self._timer.when()):
             self._arm(ends_at)
         return task
@@ -42,6 +46,7 @@ class Ending:
     def leave(self, task: _Task) -> None:
         """Let the task go on as it likes."""
         self._ends_at.pop(task, None)
+        self._cancelled_before.pop(task, None)
         self._ended.discard(task)
 
     def caused(self, task: _Task) -> bool:
@@ -49,7 +54,17 @@ class Ending:
 
         The cancellation then counts as handled. Ask before `leave`.
         """
-        return task in self._ended and not task.uncancel()
+        return task in self._ended and task.uncancel() <= self._cancelled_before[task]
+
+    def was_cancelled(self, error: BaseException) -> bool:
+        """Return whether the running task was cancelled since it entered.
+
+        Else a `CancelledError` comes from some task of foreign code.
+        """
+        task = asyncio.current_task()
+        if task is None or not isinstance(error, asyncio.CancelledError):
+            return False
+        return task.cancelling() > self._cancelled_before.get(task, 0)
 
     def end_all(self) -> None:
         """End all tasks that have entered."""
@@ -58,6 +73,7 @@ class Ending:
     def forget(self) -> None:
         """Forget the tasks of an event loop that was closed in mid-run."""
         self._ends_at.clear()
+        self._cancelled_before.clear()
         self._ended.clear()
         self._timer = None
 

@@ -11,10 +11,11 @@ from .logs import log
 from .rate_limit import NoLimit, Permit
 
 if TYPE_CHECKING:
+    from .ending import Ending
     from .endpoint import Bucket, Priority
     from .rate_limit import RateLimiter
 
-__all__ = ["GuardedLimiter", "was_cancelled"]
+__all__ = ["GuardedLimiter"]
 
 # Seconds before its deadline in which a call that still waits for a slot is refused.
 _TIME_TO_TELL: Final = 0.01
@@ -25,10 +26,15 @@ class GuardedLimiter:
 
     Without a slot nothing leaves. A slot that it fails to take back is lost to it, and no more. A
     block that it fails to take down is kept here.
+
+    Args:
+        limiter: the limiter.
+        calls: those that use it; tells a cancellation of theirs from one of foreign code.
     """
 
-    def __init__(self, limiter: RateLimiter) -> None:
+    def __init__(self, limiter: RateLimiter, calls: Ending) -> None:
         self._limiter = limiter
+        self._calls = calls
         self._blocked_until = -math.inf
 
     async def acquire(
@@ -50,7 +56,7 @@ class GuardedLimiter:
         except ThreeCommasError:
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if was_cancelled(error):
+            if self._calls.was_cancelled(error):
                 raise
             failure = RequestNotSentError(
                 f"not sent: the rate limiter failed ({type(error).__name__}: {error}); "
@@ -67,7 +73,7 @@ class GuardedLimiter:
             else:
                 await self._limiter.release(permit, sent=sent)
         except (Exception, asyncio.CancelledError) as error:
-            if was_cancelled(error):
+            if self._calls.was_cancelled(error):
                 raise
             log.exception("the rate limiter failed to take a slot back")
 
@@ -80,7 +86,7 @@ class GuardedLimiter:
         except (Exception, asyncio.CancelledError) as error:
             until = asyncio.get_running_loop().time() + seconds
             self._blocked_until = max(self._blocked_until, until)
-            if was_cancelled(error):
+            if self._calls.was_cancelled(error):
                 raise
             log.exception("the rate limiter failed to take a block down; this client keeps it")
         return news
@@ -106,9 +112,3 @@ class GuardedLimiter:
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
             log.exception("the rate limiter failed to tell its penalty")
             return NoLimit.penalty
-
-
-def was_cancelled(error: BaseException) -> bool:
-    """Return whether this task was cancelled, and not just some task of foreign code."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())

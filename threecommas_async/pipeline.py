@@ -38,7 +38,7 @@ from .errors import (
     ResponseDecodeError,
     ThreeCommasError,
 )
-from .guarding import GuardedLimiter, was_cancelled
+from .guarding import GuardedLimiter
 from .hooks import AttemptEnded, Blocked, Hook, emit
 from .logs import log
 from .messages import Answer, BodyError, Request, receive
@@ -93,15 +93,15 @@ class Pipeline:
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth
-        self._limiter = GuardedLimiter(limiter)
+        self._calls = Ending()
+        self._exchanges = Ending()
+        self._limiter = GuardedLimiter(limiter, self._calls)
         self._gate = gate
         self._timeout = timeout
         self._attempt_timeout = attempt_timeout
         self._max_bytes = max_response_bytes
         self._hooks = tuple(hooks)
         self._owner = Owner("the client")
-        self._calls = Ending()
-        self._exchanges = Ending()
 
     async def send(  # noqa: PLR0913 - the parts of a request, by name
         self,
@@ -301,7 +301,7 @@ class Pipeline:
                 if request.head is not None and refused:
                     return request.head  # its status says enough, whatever becomes of its body
                 return unanswered(call, f"the whole attempt may take {longest:g} s")
-            if was_cancelled(error):
+            if self._calls.was_cancelled(error):
                 if request.head is not None and refused:
                     await self._understand(call, request, request.head)  # a 429 blocks all the same
                 raise
