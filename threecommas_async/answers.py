@@ -31,9 +31,13 @@ __all__ = [
     "Redacted",
     "after_closing",
     "after_deadline",
+    "blocked_meanwhile",
+    "closed_before",
     "fate_of",
     "not_sent",
     "refusal",
+    "slot_too_late",
+    "stopped",
     "text_of",
     "unanswered",
     "unreadable",
@@ -135,6 +139,28 @@ def refusal(
     return error, None if isinstance(error, PlanLimitError) else block
 
 
+def stopped(call: Call[T]) -> RequestNotSentError:
+    """Return the error of an attempt that was not made, for no more are to be made."""
+    return _kept_back(call, "it was stopped")
+
+
+def slot_too_late(call: Call[T]) -> RequestNotSentError:
+    """Return the error of an attempt whose slot came so late that it was not made."""
+    return _kept_back(call, "its slot came too late", available_in=0.0)
+
+
+def blocked_meanwhile(call: Call[T]) -> RequestNotSentError:
+    """Return the error of an attempt that a block overtook while its connection was made."""
+    return _kept_back(call, "the server has refused everything (429 or 418) meanwhile")
+
+
+def _kept_back(
+    call: Call[T], why: str, *, available_in: float | None = None
+) -> RequestNotSentError:
+    text = f"{call.endpoint.method} {call.path}: not sent, {why}; it is safe to call again"
+    return RequestNotSentError(text, available_in=available_in)
+
+
 def after_deadline(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasError:
     """Return the error of a call whose deadline has passed."""
     if trace.in_flight:
@@ -150,10 +176,14 @@ def after_closing(call: Call[T], trace: Trace) -> ThreeCommasError:
     """Return the error of a call whose client was closed meanwhile."""
     if trace.in_flight:
         return unanswered(call, "the client was closed")
-    text = (
+    return trace.explain(closed_before(call))
+
+
+def closed_before(call: Call[T]) -> ClientClosedError:
+    """Return the error of an attempt that was not made, for the client is closed."""
+    return ClientClosedError(
         f"{call.endpoint.method} {call.path}: not sent, the client is closed; nothing has happened"
     )
-    return trace.explain(ClientClosedError(text))
 
 
 def fate_of(result: Response[T] | ThreeCommasError) -> tuple[Fate, int | None]:

@@ -36,6 +36,7 @@ class GuardedLimiter:
         self._limiter = limiter
         self._calls = calls
         self._blocked_until = -math.inf
+        self._held_until = -math.inf
 
     async def acquire(
         self, priority: Priority, bucket: Bucket | None, deadline: float | None
@@ -91,9 +92,22 @@ class GuardedLimiter:
             log.exception("the rate limiter failed to take a block down; this client keeps it")
         return news
 
+    def hold(self, seconds: float) -> None:
+        """Let nothing leave while the rest of a refusal is read, which says for how long."""
+        self._held_until = asyncio.get_running_loop().time() + seconds
+
+    def let_go(self) -> None:
+        """End `hold`: a refusal was read to its end."""
+        self._held_until = -math.inf
+
+    def held_for(self) -> float:
+        """Return for how many seconds nothing may leave, held or blocked."""
+        held = self._held_until - asyncio.get_running_loop().time()
+        return max(0.0, held, self.blocked_for())
+
     def may_send(self, permit: object) -> bool:
         """Return whether a request may leave now on a permit that was given a while ago."""
-        return not self.blocked_for() and not (isinstance(permit, Permit) and not permit.usable())
+        return not self.held_for() and not (isinstance(permit, Permit) and not permit.usable())
 
     def blocked_for(self) -> float:
         """Return for how many seconds nothing may leave."""

@@ -12,13 +12,17 @@ import httpx
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+
+    from .errors import RequestNotSentError
 
 __all__ = [
+    "BLOCKING_BODY_WITHIN",
     "MAX_RESPONSE_BYTES",
     "Answer",
     "BodyError",
     "BodyTooLarge",
+    "KeptBack",
     "Request",
     "answer_of",
     "collect",
@@ -31,6 +35,10 @@ __all__ = [
 MAX_RESPONSE_BYTES: Final = 16 * 1024 * 1024
 # Statuses from here on are errors.
 _ERROR = 400
+# Statuses that say that nothing more may be sent, and seconds in which their body, which may say
+# for how long, has to come.
+_BLOCKING = frozenset({418, 429})
+BLOCKING_BODY_WITHIN: Final = 1.0
 # Encodings that change nothing.
 _AS_IT_IS: Final = frozenset({"", "identity"})
 # Decompressing more at a time than this would hold up the event loop.
@@ -71,11 +79,30 @@ class Request(httpx.Request):
         self.target = target
         self.head: Answer | None = None
         """Status and headers of the answer, as soon as they are known."""
+        self.on_head: Callable[[Answer], None] | None = None
+        """Called with `head` before the body is read."""
+        self.check: Callable[[], RequestNotSentError | None] | None = None
+        """Return why the request may not leave any more; asked when its connection is made."""
+        self.extensions["trace"] = self._on_event
 
     @cached_property
     def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
         """The URL, parsed."""
         return self._origin.copy_with(raw_path=self.target.encode())
+
+    def answered(self, head: Answer) -> None:
+        """Take down status and headers of the answer, which come before its body."""
+        self.head = head
+        if self.on_head is not None:
+            self.on_head(head)
+
+    async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
+        """Keep the request back if things have changed while its connection was made.
+
+        https://www.encode.io/httpcore/extensions/#trace
+        """
+        if self.check and event.endswith("send_request_headers.started") and (why := self.check()):
+            raise KeptBack(why)
 
 
 def target_of(request: httpx.Request) -> str:
@@ -112,8 +139,25 @@ class Answer:
         """The body as UTF-8, whatever charset the server names: nothing of it ever raises."""
         return self.body.decode("utf-8", errors="replace")
 
+    @property
+    def blocks(self) -> bool:
+        """Whether it refuses whatever else is sent for a while."""
+        return self.status_code in _BLOCKING
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status_code}>"
+
+
+class KeptBack(Exception):  # noqa: N818 - reads better where it is caught
+    """The request did not leave, for it may not any more.
+
+    Attributes:
+        why: the error that says so to whoever called.
+    """
+
+    def __init__(self, why: RequestNotSentError) -> None:
+        super().__init__("the request was kept back")
+        self.why = why
 
 
 class BodyError(Exception):
@@ -156,7 +200,7 @@ async def receive(
     """
     head = Answer(response.status_code, response.headers, b"")
     if request is not None:
-        request.head = head
+        request.answered(head)
     try:
         stream = response.stream
         if response.is_stream_consumed:  # by a mock or an event hook: httpx has decompressed it
@@ -192,14 +236,16 @@ async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> 
 
     Raises:
         BodyTooLarge: there are more than `max_bytes`; the parts after that are not asked for.
-        BodyError: an error answer broke off; that it is one is known all the same.
+        BodyError: an error answer broke off, or one that blocks came too slowly; its status is
+            known all the same.
     """
     body, broke_off = bytearray(), False
     try:
-        async for part in parts:
-            body += part
-            if len(body) > max_bytes:
-                break
+        if head.blocks:
+            async with asyncio.timeout(BLOCKING_BODY_WITHIN):
+                await _join(parts, body, max_bytes)
+        else:
+            await _join(parts, body, max_bytes)
     except Exception as error:
         broke_off = head.status_code >= _ERROR and not isinstance(error, BodyError)
         if not broke_off:
@@ -207,6 +253,13 @@ async def collect(parts: AsyncIterable[bytes], head: Answer, max_bytes: int) -> 
     if broke_off:  # outside, so that no frame of whoever read it is attached
         raise BodyError("the answer's body broke off", head)
     return _bounded(bytes(body), head, max_bytes)
+
+
+async def _join(parts: AsyncIterable[bytes], body: bytearray, max_bytes: int) -> None:
+    async for part in parts:
+        body += part
+        if len(body) > max_bytes:
+            break
 
 
 async def _decompressed(body: bytes, head: Answer) -> AsyncIterator[bytes]:

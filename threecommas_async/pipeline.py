@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import httpx
@@ -19,9 +20,13 @@ from .answers import (
     Redacted,
     after_closing,
     after_deadline,
+    blocked_meanwhile,
+    closed_before,
     fate_of,
     not_sent,
     refusal,
+    slot_too_late,
+    stopped,
     text_of,
     unanswered,
     unreadable,
@@ -41,7 +46,14 @@ from .errors import (
 from .guarding import GuardedLimiter
 from .hooks import AttemptEnded, Blocked, Hook, emit
 from .logs import log
-from .messages import Answer, BodyError, Request, receive
+from .messages import (
+    BLOCKING_BODY_WITHIN,
+    Answer,
+    BodyError,
+    KeptBack,
+    Request,
+    receive,
+)
 from .ownership import Owner
 from .request import RequestFactory
 from .retry import Fate, RetryPolicy, classify, next_delay
@@ -52,7 +64,7 @@ if TYPE_CHECKING:
 
     from .auth import SigningAuth
     from .options import CallOptions
-    from .rate_limit import RateLimiter
+    from .rate_limit import Permit, RateLimiter
     from .waiting import Gate
 
 __all__ = ["Pipeline"]
@@ -61,6 +73,9 @@ T = TypeVar("T")
 
 # Seconds for which the server may still come to count a request, where the attempt has no limit.
 _STILL_COUNTED: Final = 60.0
+# Seconds that a read on which a close hangs may take in all: it is made again rather than waited
+# for. The slowest answer that was recorded took 7.3 s.
+_LONGEST_LOOKUP: Final = 10.0
 # Seconds after which a call that has a slot looks again whether the block is over.
 _LOOK_AGAIN: Final = 1.0
 # `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in
@@ -195,9 +210,12 @@ class Pipeline:
         """Make attempts until one is done or the policy gives up."""
         attempts = refusals = 0
         refused: RateLimitError | None = None
+        slot_by = math.inf
+        if call.slot_within is not None:
+            slot_by = asyncio.get_running_loop().time() + call.slot_within
         while True:
             try:
-                return await self._attempt(call, trace, deadline)
+                return await self._attempt(call, trace, deadline, slot_by)
             except RateLimitError as error:
                 refusals += 1
                 failure: ThreeCommasError = error
@@ -214,12 +232,14 @@ class Pipeline:
             raise refused or trace.explain(failure)
         raise failure
 
-    async def _attempt(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
+    async def _attempt(
+        self, call: Call[T], trace: Trace, deadline: float | None, slot_by: float
+    ) -> Response[T]:
         """Wait for a slot and a place, then make one attempt."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        if call.slot_within is not None:
-            deadline = min(began + call.slot_within, math.inf if deadline is None else deadline)
+        if slot_by < math.inf:
+            deadline = min(slot_by, math.inf if deadline is None else deadline)
         closing = call.unsafe and call.priority <= Priority.CLOSE
         pause: float | None = None
         while True:
@@ -230,14 +250,16 @@ class Pipeline:
             try:
                 await self._gate.enter(call.priority, closing=closing)
                 try:
-                    if self.closed:
-                        raise after_closing(call, trace)
+                    if too_late := self._too_late(call, trace, slot_by):
+                        raise trace.explain(too_late)
                     if not self._limiter.may_send(permit):
                         # A 429 came in while this one stood at the gate. A limiter that gives out
                         # slots all the same may not keep everybody else from their turns.
-                        pause = min(self._limiter.blocked_for(), _LOOK_AGAIN)
+                        pause = min(self._limiter.held_for(), _LOOK_AGAIN)
                         continue
                     request = self._requests.make(call)
+                    request.on_head = self._see_head
+                    request.check = partial(self._kept_back, call, trace, slot_by, permit)
                     trace.leave()
                     waited = loop.time() - began
                     longest = self._longest(call)
@@ -261,13 +283,36 @@ class Pipeline:
                 return result
             raise result
 
-    @property
-    def read_timeout(self) -> float:
-        """Seconds without a byte of the answer after which an attempt is given up."""
-        return math.inf if self._timeout.read is None else self._timeout.read
+    def _too_late(self, call: Call[T], trace: Trace, slot_by: float) -> RequestNotSentError | None:
+        """Return why an attempt may not leave any more; None while it may."""
+        if self.closed:
+            return closed_before(call)
+        if trace.final:
+            return stopped(call)
+        if slot_by < asyncio.get_running_loop().time():
+            return slot_too_late(call)
+        return None
+
+    def _kept_back(
+        self, call: Call[T], trace: Trace, slot_by: float, permit: Permit
+    ) -> RequestNotSentError | None:
+        """Return why an attempt whose connection is made may not leave; None where it may."""
+        if too_late := self._too_late(call, trace, slot_by):
+            return too_late
+        return None if self._limiter.may_send(permit) else blocked_meanwhile(call)
+
+    def _see_head(self, head: Answer) -> None:
+        if head.blocks:
+            self._limiter.hold(BLOCKING_BODY_WITHIN)
 
     def _longest(self, call: Call[T]) -> float | None:
         """Return how many seconds one attempt may take in all; None without a limit."""
+        longest = self._longest_of_any(call)
+        if call.priority is Priority.IN_QUESTION and not call.unsafe:
+            return min(longest or math.inf, _LONGEST_LOOKUP)
+        return longest
+
+    def _longest_of_any(self, call: Call[T]) -> float | None:
         if self._attempt_timeout is not None:
             return self._attempt_timeout
         if call.timeout is not None:
@@ -300,7 +345,8 @@ class Pipeline:
             if isinstance(error, asyncio.CancelledError) and self._exchanges.caused(task):
                 if request.head is not None and refused:
                     return request.head  # its status says enough, whatever becomes of its body
-                return unanswered(call, f"the whole attempt may take {longest:g} s")
+                why = f"the whole attempt may take {longest:g} s"
+                return self._done_without_body(call, request, why) or unanswered(call, why)
             if self._calls.was_cancelled(error):
                 if request.head is not None and refused:
                     await self._understand(call, request, request.head)  # a 429 blocks all the same
@@ -313,6 +359,8 @@ class Pipeline:
         self, call: Call[T], request: Request, error: BaseException
     ) -> Answer | ThreeCommasError:
         """Return what an exception means that came in place of an answer."""
+        if isinstance(error, KeptBack):
+            return error.why
         if isinstance(error, BodyError):
             if classify(error.answer.status_code) is Fate.DONE:
                 return unreadable(call, self._redacted(error.answer, request), str(error))
@@ -324,7 +372,21 @@ class Pipeline:
         text = self._text_of(error, request)
         if isinstance(error, NOT_SENT) and ours:
             return not_sent(call, error, text)
-        return unanswered(call, text, error)  # the request may have left
+        # The request may have left.
+        return self._done_without_body(call, request, text) or unanswered(call, text, error)
+
+    def _done_without_body(
+        self, call: Call[T], request: Request, why: str
+    ) -> ResponseDecodeError | None:
+        """Return the error of a change that the server says was made before its body broke off.
+
+        A read whose body breaks off is simply made again.
+        """
+        if request.head is None or not call.unsafe:
+            return None
+        if classify(request.head.status_code) is not Fate.DONE:
+            return None
+        return unreadable(call, self._redacted(request.head, request), f"the body broke off: {why}")
 
     def _text_of(self, error: BaseException, request: Request) -> str:
         # Redacted first: a key that is cut in two is not found.
@@ -347,6 +409,8 @@ class Pipeline:
         error, block = refusal(call, redacted, penalty=penalty)
         if block is not None:
             await self._block(error, block.seconds)
+        if answer.blocks:
+            self._limiter.let_go()
         return error
 
     async def _block(self, error: APIStatusError, seconds: float) -> None:

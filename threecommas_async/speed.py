@@ -108,7 +108,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
         head = Answer(answer.status, httpx.Headers(answer.raw_headers), b"")
         if isinstance(request, Request):
-            request.head = head
+            request.answered(head)
         try:
             content = await collect(answer.content.iter_any(), head, self._max_bytes)
         except BaseException:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
@@ -31,6 +31,7 @@ from .network import AsyncioBackend
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import MutableMapping
 
     from .auth import SigningAuth
 
@@ -96,11 +97,18 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         """
         home = self._here()
         connection = await self._take(self._idle[home])
+        extensions = request.extensions
+        if connection is None:
+            connection = self._new_connection()
+        else:  # nothing has to be asked again: it leaves at once
+            extensions = {name: it for name, it in extensions.items() if name != "trace"}
         try:
-            answer = await connection.handle_async_request(_to_httpcore(request, self._origin))
+            answer = await connection.handle_async_request(
+                _to_httpcore(request, self._origin, extensions)
+            )
             head = Answer(answer.status, httpx.Headers(answer.headers), b"")
             if isinstance(request, Request):
-                request.head = head
+                request.answered(head)
             body = await collect(answer.aiter_stream(), head, self._max_bytes)
             await answer.aclose()
         except BaseException as error:
@@ -130,12 +138,18 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             self._idle[home] = []
         return home
 
-    async def _take(self, idle: list[httpcore.AsyncHTTPConnection]) -> httpcore.AsyncHTTPConnection:
+    async def _take(
+        self, idle: list[httpcore.AsyncHTTPConnection]
+    ) -> httpcore.AsyncHTTPConnection | None:
+        """Take an idle connection that still works."""
         while idle:
             connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
                 return connection
             await connection.aclose()
+        return None
+
+    def _new_connection(self) -> httpcore.AsyncHTTPConnection:
         return httpcore.AsyncHTTPConnection(
             self._origin,
             ssl_context=self._tls,
@@ -163,7 +177,9 @@ def _is_spent(connection: httpcore.AsyncHTTPConnection) -> bool:
     return getattr(parser, "trailing_data", None) == (b"", False)
 
 
-def _to_httpcore(request: httpx.Request, origin: httpcore.Origin) -> httpcore.Request:
+def _to_httpcore(
+    request: httpx.Request, origin: httpcore.Origin, extensions: MutableMapping[str, Any]
+) -> httpcore.Request:
     url = httpcore.URL(
         scheme=origin.scheme, host=origin.host, port=origin.port, target=target_of(request)
     )
@@ -172,7 +188,7 @@ def _to_httpcore(request: httpx.Request, origin: httpcore.Origin) -> httpcore.Re
         url,
         headers=request.headers.raw,
         content=request.content,
-        extensions=request.extensions,
+        extensions=extensions,
     )
 
 

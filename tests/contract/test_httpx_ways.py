@@ -7,7 +7,7 @@ import pytest
 import respx
 
 from tests.support import BASE_URL, KEY, SECRET, trade_json
-from threecommas_async import AsyncClient, NotFoundError, OutcomeUnknownError, RetryPolicy
+from threecommas_async import AsyncClient, NotFoundError, ResponseDecodeError, RetryPolicy
 from threecommas_async.endpoint import Endpoint, Safety
 
 # respx steps in where httpx and httpcore meet, which aiohttp's connections go around.
@@ -78,6 +78,6 @@ async def test_an_answer_of_a_transport_of_ones_own_may_break_off_and_is_closed(
         retry=RetryPolicy(attempts=1),
         transport=httpx.MockTransport(handler),
     ) as client:
-        with pytest.raises(OutcomeUnknownError, match="reset by peer"):
+        with pytest.raises(ResponseDecodeError, match="reset by peer"):
             await client.request(close)
     assert body.closed

@@ -22,6 +22,7 @@ from threecommas_async import (
     NotFoundError,
     OutcomeUnknownError,
     RequestNotSentError,
+    ResponseDecodeError,
     RetryPolicy,
     ThreeCommasError,
 )
@@ -168,7 +169,6 @@ async def garbage(_: Received, connection: Connection) -> bytes | None:
     ("handler", "name"),
     [
         (silence, "ReadTimeout"),
-        (cut_off, "RemoteProtocolError"),
         (closed, "RemoteProtocolError"),
         (garbage, "RemoteProtocolError"),
     ],
@@ -177,6 +177,15 @@ async def test_no_whole_answer_means_that_it_may_have_happened(handler: object, 
     async with WireServer(handler) as server, client_of(server.base_url, timeout=0.2) as client:  # type: ignore[arg-type]
         close = Endpoint("POST", "/ver1/close", dict[str, object], Safety.UNSAFE)
         with pytest.raises(OutcomeUnknownError, match=name) as caught:
+            await client.request(close)
+        assert caught.value.may_have_taken_effect
+        assert len(server.received) == 1
+
+
+async def test_a_201_whose_body_is_cut_off_was_carried_out() -> None:
+    async with WireServer(cut_off) as server, client_of(server.base_url) as client:
+        close = Endpoint("POST", "/ver1/close", dict[str, object], Safety.UNSAFE)
+        with pytest.raises(ResponseDecodeError, match="do not repeat it") as caught:
             await client.request(close)
         assert caught.value.may_have_taken_effect
         assert len(server.received) == 1

@@ -277,7 +277,7 @@ async def test_what_an_earlier_call_left_unknown_is_read_before_it_is_closed_aga
 
 
 async def test_a_single_close_left_unknown_is_read_first_the_next_time() -> None:
-    api = Api([1], latency=10.0)
+    api = Api([1], latency=9.0)
     async with client_of(api) as client:
         with pytest.raises(OutcomeUnknownError):
             await client.smart_trades.close_by_market(1, deadline=5)
@@ -288,7 +288,7 @@ async def test_a_single_close_left_unknown_is_read_first_the_next_time() -> None
 
 
 async def test_a_close_cancelled_in_flight_is_read_first_the_next_time() -> None:
-    api = Api([1], latency=10.0)
+    api = Api([1], latency=9.0)
     async with client_of(api) as client:
         task = asyncio.create_task(client.smart_trades.close_by_market(1))
         await asyncio.sleep(1)

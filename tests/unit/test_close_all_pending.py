@@ -5,12 +5,23 @@ import asyncio
 import httpx
 import pytest
 
-from tests.support import API_404, Api, Report, client_of, close_all, error, states, trade_json
+from tests.support import (
+    API_404,
+    Api,
+    Report,
+    client_of,
+    close_all,
+    error,
+    refused_connection,
+    states,
+    trade_json,
+)
 from threecommas_async import (
     AuthenticationError,
     CloseState,
     NotFoundError,
     RequestNotSentError,
+    RetryPolicy,
     ServerError,
     SlidingWindowLimiter,
 )
@@ -163,3 +174,53 @@ async def test_a_position_that_shows_open_after_its_accepted_cancel_is_closed() 
     api, report = await cancel_as_it_fills("cancellation_pending")
     assert states(report) == {1: CloseState.ACCEPTED}
     assert api.accepted.keys() == {1}
+
+
+def cancels_left_soon_after_their_read(api: Api) -> bool:
+    read_at, soon = 0.0, True
+    for at, method, _ in api.requests:
+        read_at = at if method == "GET" else read_at
+        soon &= method != "DELETE" or at <= read_at + 5.0
+    return soon
+
+
+async def test_a_cancel_that_finds_no_connection_for_long_is_preceded_by_another_read() -> None:
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.cancel_faults[1] = [refused_connection] * 4
+    async with client_of(api, retry=RetryPolicy(backoff=2.0, jitter=0.0)) as client:
+        report = await client.smart_trades.close_all(pending="cancel")
+    assert states(report) == {1: CloseState.ACCEPTED}
+    assert cancels_left_soon_after_their_read(api)
+
+
+async def test_a_cancel_that_stood_long_at_the_gate_is_preceded_by_another_read() -> None:
+    async def slow(trade_id: int) -> None:
+        if trade_id == 2:
+            await asyncio.sleep(20)
+
+    api = Api([1, 2])
+    api.status[1] = "waiting_position"
+    api.on_read = slow
+    async with client_of(api, max_connections=1) as client:
+        closing = asyncio.ensure_future(client.smart_trades.close_all(pending="cancel"))
+        while not any(path.endswith("/1") for _, _, path in api.requests):
+            await asyncio.sleep(0)
+        other = asyncio.create_task(client.smart_trades.get(2))  # takes the place after the read
+        await asyncio.wait({other, closing})
+    assert api.count("DELETE") == 1
+    assert cancels_left_soon_after_their_read(api)
+
+
+async def test_what_was_entered_while_it_was_cancelled_is_not_closed_after_the_deadline() -> None:
+    async def filled(api: Api, trade_id: int) -> httpx.Response:
+        await asyncio.sleep(2)
+        api.status[trade_id] = "waiting_targets"
+        return httpx.Response(200, json=api.trade(trade_id))
+
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.cancel_faults[1] = [filled]
+    report = await close_all(api, pending="cancel", deadline=1.5)
+    assert api.count("POST") == 0
+    assert not report.ok

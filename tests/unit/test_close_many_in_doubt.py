@@ -166,30 +166,22 @@ async def test_one_read_that_hangs_holds_up_no_other_close_in_question() -> None
 
 
 async def test_a_page_that_hangs_is_given_up_and_asked_for_again() -> None:
-    asked = 0
+    asked: list[float] = []
 
-    def on_list(_: httpx.Request) -> httpx.Response | None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            raise httpx.ReadTimeout("")
-        return None
+    async def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            asked.append(asyncio.get_running_loop().time())
+            if len(asked) == 1:
+                await asyncio.sleep(1e6)  # bytes may drip in all the while: no phase times out
+        return await api(request)
 
     api = Api(range(1, 11))
     for trade_id in api.status:
         api.faults[trade_id] = [gateway_timeout_after]
-    api.on_list = on_list
-    timeouts: list[float] = []
-
-    async def handler(request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            timeouts.append(request.extensions["timeout"]["read"])
-        return await api(request)
-
     async with client_of(handler) as client:
         report = await client.smart_trades.close_many(range(1, 11))
-    assert report.counts == {CloseState.ACCEPTED: 10}
-    assert set(timeouts) == {10.0}
+    assert report.counts == {CloseState.CLOSED: 10}
+    assert 10 <= asked[1] - asked[0] <= 11
 
 
 async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes() -> None:

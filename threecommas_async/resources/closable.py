@@ -39,10 +39,6 @@ __all__ = ["ClosableResource", "ResourceTarget", "split_filters"]
 
 T = TypeVar("T")
 
-# A read on which a close hangs is made again after so many seconds, rather than waited for: the
-# slowest answer that was recorded took 7.3 s.
-_LOOKUP_TIMEOUT = 10.0
-
 
 @frozen(kw_only=True, eq=False)
 class ResourceTarget(Generic[T]):
@@ -83,7 +79,7 @@ class ResourceTarget(Generic[T]):
         answer = await self.pipeline.send(
             self.reads,
             path={self.id_name: entity_id},
-            options=self._reading(priority),
+            options=self.options,
             priority=priority,
             entity_id=entity_id,
         )
@@ -98,23 +94,14 @@ class ResourceTarget(Generic[T]):
     ) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
         """Return the listings to look through for many entities, the most promising first."""
         # What was closed was updated just now; what was not is still active.
-        options = self._reading(priority)
         return (
-            lambda: self.paged.pages(self.recent, options, priority, trace),
-            lambda: self.paged.pages(self.active, options, priority, trace),
+            lambda: self.paged.pages(self.recent, self.options, priority, trace),
+            lambda: self.paged.pages(self.active, self.options, priority, trace),
         )
 
     def id_of(self, entity: T) -> int:
         """Return the entity's id."""
         return self.paged.identity(entity)
-
-    def _reading(self, priority: Priority) -> CallOptions:
-        """Return the options of a read: shorter where a close hangs on it."""
-        if priority is not Priority.IN_QUESTION:
-            return self.options
-        usual = self.options.get("timeout") or self.pipeline.read_timeout
-        timeout = min(usual, _LOOKUP_TIMEOUT)
-        return cast("CallOptions", {**self.options, "timeout": timeout})
 
 
 class ClosableResource(ABC, Generic[T]):
