@@ -80,7 +80,7 @@ def log_of_send_times() -> Slots:
 def ours() -> Slots:
     """The package's own limiter: a slot comes free one window after the answer arrived."""
     from threecommas_async.endpoint import Priority
-    from threecommas_async.rate_limit import SlidingWindowLimiter
+    from threecommas_async.rate_limit.limiter import SlidingWindowLimiter
 
     limiter = SlidingWindowLimiter(limit=LIMIT, window=WINDOW)
 

@@ -10,7 +10,7 @@ from benchmarks.measure import Record
 from benchmarks.policies import LIMIT, WINDOW
 from benchmarks.virtual_time import run_in_virtual_time
 from threecommas_async.endpoint import Priority
-from threecommas_async.rate_limit import SlidingWindowLimiter
+from threecommas_async.rate_limit.limiter import SlidingWindowLimiter
 
 READERS = 20
 BUSY_BEFORE = 90.0

@@ -4,7 +4,7 @@ import asyncio
 import gc
 
 from threecommas_async.endpoint import Priority
-from threecommas_async.rate_limit import RateLimiter
+from threecommas_async.rate_limit.limiter import RateLimiter
 
 
 async def outlast_a_crowd(limiter: RateLimiter) -> None:

@@ -24,7 +24,7 @@ from threecommas_async import (
     SlidingWindowLimiter,
     SmartTrade,
 )
-from threecommas_async.rate_limit import RateLimiter
+from threecommas_async.rate_limit.limiter import RateLimiter
 
 T = TypeVar("T")
 

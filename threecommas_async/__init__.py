@@ -8,10 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .auth import JsonForm
-    from .batch import CloseBatch
-    from .call import Response
     from .client import AsyncClient
+    from .closing import CloseBatch, CloseOutcome, CloseReport, CloseState
     from .errors import (
         APIStatusError,
         AuthenticationError,
@@ -32,27 +30,11 @@ if TYPE_CHECKING:
         ThreeCommasError,
         UnprocessableEntityError,
     )
+    from .http import JsonForm, Response
     from .models.smart_trade import SmartTrade
-    from .outcomes import CloseOutcome, CloseReport, CloseState
     from .rate_limit import RateLimiter, SlidingWindowLimiter
     from .retry import RetryPolicy
     from .version import __version__
-
-# What is not listed is in `errors`.
-_HOMES = {
-    "AsyncClient": "client",
-    "CloseBatch": "batch",
-    "CloseOutcome": "outcomes",
-    "CloseReport": "outcomes",
-    "CloseState": "outcomes",
-    "JsonForm": "auth",
-    "RateLimiter": "rate_limit",
-    "Response": "call",
-    "RetryPolicy": "retry",
-    "SlidingWindowLimiter": "rate_limit",
-    "SmartTrade": "models.smart_trade",
-    "__version__": "version",
-}
 
 __all__ = [
     "APIStatusError",
@@ -87,21 +69,34 @@ __all__ = [
     "__version__",
 ]
 
+# Where the public names are, from light to heavy.
+_ROOMS = (
+    "errors",
+    "version",
+    "retry",
+    "rate_limit",
+    "models.smart_trade",
+    "closing",
+    "http",
+    "client",
+)
 
 # A type checker would take any name for one of ours.
 if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
-        """Import a name when it is asked for (PEP 562).
+        """Import a public name when it is asked for (PEP 562).
 
-        Whoever only catches our errors, or reads the version, loads no HTTP library for it.
+        Catching an error or reading the version loads no HTTP library.
         """
-        if name not in __all__:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
-        globals()[name] = value
-        return value
+        if name in __all__:
+            for room in _ROOMS:
+                module = import_module(f".{room}", __name__)
+                if name in module.__all__:
+                    globals()[name] = getattr(module, name)
+                    return globals()[name]
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, cast
 
 import httpx
 
-from .auth import Hidden, HmacSigner, JsonForm, RsaSigner, Signer, SigningAuth
 from .config import (
     DEFAULT_BASE_URL,
     check_base_url,
@@ -19,16 +18,25 @@ from .config import (
     read_env,
 )
 from .errors import ConfigurationError
-from .messages import MAX_RESPONSE_BYTES
+from .http import (
+    MAX_RESPONSE_BYTES,
+    ConnectionSlots,
+    Hidden,
+    HmacSigner,
+    HTTPClient,
+    JsonForm,
+    Pipeline,
+    RsaSigner,
+    Signer,
+    SigningAuth,
+    environment_proxy,
+)
 from .options import check_callback
-from .pipeline import Pipeline
-from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
+from .rate_limit import Gate, NoLimit, RateLimiter, SlidingWindowLimiter
 from .resources.smart_trades import SmartTrades
 from .resources.users import Users
 from .retry import RetryPolicy
-from .transport import ConnectionSlots, HTTPClient, environment_proxy
 from .version import __version__
-from .waiting import Gate
 
 if TYPE_CHECKING:
     import os
@@ -37,9 +45,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from .call import QueryValue, Response
     from .endpoint import Endpoint
     from .hooks import Hook
+    from .http import QueryValue, Response
     from .options import CallOptions
     from .resources.deals import Deals
 

@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from .messages import MAX_RESPONSE_BYTES, Answer, Request, answer_of, collect, target_of
-from .transport import environment_proxy
+from .http import (
+    MAX_RESPONSE_BYTES,
+    Answer,
+    Request,
+    answer_of,
+    collect,
+    environment_proxy,
+    target_of,
+)
 
 if find_spec("aiohttp") is None:
     msg = "AiohttpTransport needs an extra: pip install 'threecommas-async[speed]'"

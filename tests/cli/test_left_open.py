@@ -8,13 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Interrupt, Run, Terminal, closes
-from threecommas_async import (
-    CloseOutcome,
-    CloseReport,
-    CloseState,
-    RequestNotSentError,
-    SmartTrade,
-)
+from threecommas_async import CloseOutcome, CloseReport, CloseState, RequestNotSentError, SmartTrade
 from threecommas_async.errors import InvalidRequestError
 from threecommas_async.models.deal import Deal
 from threecommas_async.models.smart_trade import SmartTradeStatus

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.contract.wire import Connection, Received, WireServer, answer
-from threecommas_async.transport import ConnectionSlots
+from threecommas_async.http.transport import ConnectionSlots
 
 pytestmark = pytest.mark.own_transport
 FORGED = answer(201, b"surplus")

@@ -19,7 +19,7 @@ from threecommas_async import (
     RetryPolicy,
     SlidingWindowLimiter,
 )
-from threecommas_async.rate_limit import RateLimiter
+from threecommas_async.rate_limit.limiter import RateLimiter
 from threecommas_async.speed import AiohttpTransport
 
 FAST = RetryPolicy(backoff=0.02, max_backoff=0.05)

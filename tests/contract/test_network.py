@@ -13,15 +13,10 @@ import pytest
 from tests.contract.conftest import certificate
 from tests.contract.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
-from threecommas_async import (
-    AsyncClient,
-    OutcomeUnknownError,
-    RequestNotSentError,
-    RetryPolicy,
-    network,
-)
+from threecommas_async import AsyncClient, OutcomeUnknownError, RequestNotSentError, RetryPolicy
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.network import AsyncioBackend
+from threecommas_async.http import backend as network
+from threecommas_async.http.backend import AsyncioBackend
 
 ONCE = RetryPolicy(attempts=1)
 TRADE = json.dumps(trade_json(7, "waiting_targets")).encode()
@@ -253,7 +248,9 @@ async def test_a_call_cancelled_in_the_moment_of_connecting_leaves_no_connection
         begins(protocol, transport)
         connecting[0].cancel()
 
-    monkeypatch.setattr("threecommas_async.network._Bytes.connection_made", begins_and_is_cancelled)
+    monkeypatch.setattr(
+        "threecommas_async.http.backend._Bytes.connection_made", begins_and_is_cancelled
+    )
     async with WireServer(one_trade) as server:
         connection = AsyncioBackend().connect_tcp("127.0.0.1", port_of(server))
         connecting.append(asyncio.ensure_future(connection))

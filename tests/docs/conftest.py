@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from threecommas_async import confirming
+from threecommas_async.closing import confirm as confirming
 from threecommas_async.sandbox import Sandbox
 
 SPEED = 100.0

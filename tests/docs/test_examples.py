@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from threecommas_async import (
-    CloseOutcome,
-    CloseReport,
-    CloseState,
-    RequestNotSentError,
-    SmartTrade,
-)
+from threecommas_async import CloseOutcome, CloseReport, CloseState, RequestNotSentError, SmartTrade
 from threecommas_async.resources.smart_trades import SmartTrades
 from threecommas_async.sandbox import Sandbox
 

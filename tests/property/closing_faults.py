@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support import error, trade_json
 from threecommas_async import SlidingWindowLimiter
-from threecommas_async.rate_limit import Permit
+from threecommas_async.rate_limit.limiter import Permit
 
 BLOCK = 7.0
 

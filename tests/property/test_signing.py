@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from threecommas_async import AsyncClient, ConfigurationError
-from threecommas_async.auth import HmacSigner, JsonForm, signing_payload
 from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.http.auth import HmacSigner, JsonForm, signing_payload
 from threecommas_async.models.user import ValidateResult
 
 SECRET = "some-secret-0123456789"

@@ -16,7 +16,7 @@ from tests.redis.memory import Memory, Wire
 from tests.support import in_virtual_time
 from threecommas_async import ConfigurationError, RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
-from threecommas_async.rate_limit import RateLimiter
+from threecommas_async.rate_limit.limiter import RateLimiter
 from threecommas_async.redis import RedisLimiter
 from threecommas_async.redis import books as books_module
 

@@ -10,7 +10,7 @@ from tests.redis.memory import Memory, Wire
 from tests.support import in_virtual_time
 from threecommas_async import RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
-from threecommas_async.rate_limit import Permit
+from threecommas_async.rate_limit.limiter import Permit
 from threecommas_async.redis import RedisLimiter
 
 pytestmark = pytest.mark.looptime

@@ -21,14 +21,15 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from threecommas_async import (
-    APIStatusError,
-    AsyncClient,
-    ConfigurationError,
-    InvalidRequestError,
-)
-from threecommas_async.auth import HmacSigner, JsonForm, RsaSigner, SigningAuth, signing_payload
+from threecommas_async import APIStatusError, AsyncClient, ConfigurationError, InvalidRequestError
 from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.http.auth import (
+    HmacSigner,
+    JsonForm,
+    RsaSigner,
+    SigningAuth,
+    signing_payload,
+)
 from threecommas_async.models.user import ValidateResult
 
 # From the vendor's page on HMAC signing.

@@ -19,8 +19,8 @@ from threecommas_async import (
     SlidingWindowLimiter,
 )
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.rate_limit import NoLimit
-from threecommas_async.transport import ConnectionSlots, environment_proxy
+from threecommas_async.http.transport import ConnectionSlots, environment_proxy
+from threecommas_async.rate_limit.limiter import NoLimit
 
 
 async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:

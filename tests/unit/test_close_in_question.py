@@ -23,7 +23,7 @@ from threecommas_async import (
     RetryPolicy,
     SlidingWindowLimiter,
 )
-from threecommas_async.rate_limit import Permit
+from threecommas_async.rate_limit.limiter import Permit
 
 pytestmark = pytest.mark.looptime
 

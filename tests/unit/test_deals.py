@@ -21,8 +21,8 @@ from threecommas_async import (
     RetryPolicy,
     SlidingWindowLimiter,
 )
+from threecommas_async.closing.phase import Phase, deal_is_closable, deal_phase
 from threecommas_async.converter import decode, structure, to_json
-from threecommas_async.lifecycle import Phase, deal_is_closable, deal_phase
 from threecommas_async.models.deal import Deal
 from threecommas_async.sandbox import Sandbox
 

@@ -21,7 +21,7 @@ from threecommas_async import (
     SlidingWindowLimiter,
 )
 from threecommas_async.endpoint import Endpoint, Priority, Safety
-from threecommas_async.rate_limit import Permit
+from threecommas_async.rate_limit.limiter import Permit
 
 pytestmark = pytest.mark.looptime
 

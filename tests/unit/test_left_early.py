@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import Api, client_of, error, holds_against, states
 from threecommas_async import ClientClosedError, CloseState, SlidingWindowLimiter
-from threecommas_async.rate_limit import Permit
+from threecommas_async.rate_limit.limiter import Permit
 
 pytestmark = pytest.mark.looptime
 

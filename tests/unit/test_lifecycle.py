@@ -2,8 +2,7 @@
 
 import pytest
 
-from threecommas_async.converter import structure
-from threecommas_async.lifecycle import (
+from threecommas_async.closing.phase import (
     Phase,
     deal_is_closable,
     deal_phase,
@@ -11,6 +10,7 @@ from threecommas_async.lifecycle import (
     smart_trade_is_closable,
     smart_trade_phase,
 )
+from threecommas_async.converter import structure
 from threecommas_async.models.codes import DealStatusCode, SmartTradeStatusCode
 from threecommas_async.models.deal import Deal
 from threecommas_async.models.smart_trade import SmartTrade

@@ -9,7 +9,7 @@ import pytest
 
 from threecommas_async import ConfigurationError
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.messages import (
+from threecommas_async.http.messages import (
     Answer,
     BodyTooLarge,
     Request,

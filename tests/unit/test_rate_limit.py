@@ -11,7 +11,7 @@ from tests.effort import effort
 from tests.limiters import closed_in_mid_run, outlast_a_crowd
 from threecommas_async import ConfigurationError, RequestNotSentError, SlidingWindowLimiter
 from threecommas_async.endpoint import Bucket, Priority
-from threecommas_async.rate_limit import NoLimit, Permit, SlidingWindow
+from threecommas_async.rate_limit.limiter import NoLimit, Permit, SlidingWindow
 
 pytestmark = pytest.mark.looptime
 

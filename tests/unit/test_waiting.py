@@ -8,7 +8,7 @@ import pytest
 from tests.effort import effort
 from tests.support import Api, client_of
 from threecommas_async.endpoint import Priority
-from threecommas_async.waiting import Gate, Turnstile
+from threecommas_async.rate_limit.queue import Gate, Turnstile
 
 CLOSE, READ = Priority.CLOSE, Priority.NORMAL
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from threecommas_async import __version__
-from threecommas_async.sandbox import Sandbox
-
+from .. import __version__
+from ..sandbox import Sandbox
 from . import deals, trades
 from . import demo as demos
 from .faults import made_of

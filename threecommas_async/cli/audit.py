@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from rich.console import Group
 
-from threecommas_async import CloseState
-
+from .. import CloseState
 from .faults import faults_table, struck
 from .render import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from threecommas_async import CloseReport, SmartTrade
-    from threecommas_async.sandbox import Fault, Ledger
+    from .. import CloseReport, SmartTrade
+    from ..sandbox import Fault, Ledger
 
 __all__ = ["Audit", "audit"]
 

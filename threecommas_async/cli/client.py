@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from threecommas_async import AsyncClient, CloseBatch
-from threecommas_async.confirming import watch
-from threecommas_async.options import check_ids
-from threecommas_async.reading import Reader
-from threecommas_async.resources.smart_trades import CANCEL, SmartTrades
+from .. import AsyncClient, CloseBatch
+from ..closing import Reader, watch
+from ..options import check_ids
+from ..resources.smart_trades import CANCEL, SmartTrades
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from threecommas_async import CloseOutcome, SmartTrade, ThreeCommasError
+    from .. import CloseOutcome, SmartTrade, ThreeCommasError
 
 __all__ = ["CommandClient", "Trades"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 from attrs import evolve, frozen
 
-from threecommas_async import (
+from .. import (
     AuthenticationError,
     CloseOutcome,
     CloseReport,
@@ -18,8 +18,7 @@ from threecommas_async import (
     RequestNotSentError,
     ThreeCommasError,
 )
-from threecommas_async.closing import stops_everything
-
+from ..closing import stops_everything
 from .asking import agreed, check_can_ask
 from .kinds import CANCEL, CLOSE, Deed, Entity, Kind, SweepCall
 from .plan import Plan, plan_for_all, plan_for_ids

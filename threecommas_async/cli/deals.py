@@ -16,8 +16,7 @@ from .screen import Exit
 from .session import Connection, with_client
 
 if TYPE_CHECKING:
-    from threecommas_async.resources.deals import DealFilters
-
+    from ..resources.deals import DealFilters
     from .session import Session
 
 __all__ = ["app"]

@@ -8,8 +8,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from threecommas_async.sandbox import Faults, Sandbox
-
+from ..sandbox import Faults, Sandbox
 from .audit import audit
 from .closing import shown
 from .faults import struck
@@ -19,8 +18,8 @@ from .screen import Exit, Screen
 from .session import opened
 
 if TYPE_CHECKING:
-    from threecommas_async import CloseReport, SmartTrade
-    from threecommas_async.client import ClientSettings
+    from .. import CloseReport, SmartTrade
+    from ..client import ClientSettings
 
 __all__ = ["demo", "serve"]
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from threecommas_async.sandbox import Fault, Faults
-
+from ..sandbox import Fault, Faults
 from .render import table
 from .session import UsageError
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from threecommas_async.sandbox import Ledger
+    from ..sandbox import Ledger
 
 __all__ = ["faults_table", "made_of", "struck"]
 

@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from threecommas_async import SmartTrade
-from threecommas_async.lifecycle import (
+from .. import SmartTrade
+from ..closing import (
     Phase,
     deal_is_closable,
     deal_phase,
     smart_trade_is_cancellable,
     smart_trade_is_closable,
 )
-from threecommas_async.models.deal import Deal
+from ..models.deal import Deal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
-    from threecommas_async import CloseOutcome, CloseReport
-
+    from .. import CloseOutcome, CloseReport
     from .client import CommandClient
 
 __all__ = [

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from threecommas_async.endpoint import Priority
-from threecommas_async.hooks import AttemptEnded
-from threecommas_async.rate_limit import SlidingWindowLimiter
-from threecommas_async.retry import Fate
-
+from ..endpoint import Priority
+from ..hooks import AttemptEnded
+from ..rate_limit import SlidingWindowLimiter
+from ..retry import Fate
 from .screen import printable
 
 if TYPE_CHECKING:
-    from threecommas_async import ThreeCommasError
-    from threecommas_async.endpoint import Bucket
-    from threecommas_async.hooks import Event
-    from threecommas_async.rate_limit import Permit
+    from .. import ThreeCommasError
+    from ..endpoint import Bucket
+    from ..hooks import Event
+    from ..rate_limit import Permit
 
 __all__ = ["Pace", "Traffic", "WatchedLimiter"]
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import frozen
 
-from threecommas_async import SmartTrade
-from threecommas_async.lifecycle import smart_trade_is_cancellable
-
+from .. import SmartTrade
+from ..closing import smart_trade_is_cancellable
 from .kinds import CANCEL, CLOSE, Deed, Entity, Kind
 from .render import outcome_data, skipped_table, status_of, table
 from .screen import Exit, printable
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from threecommas_async import CloseOutcome, CloseReport
-    from threecommas_async.errors import InvalidRequestError
-
+    from .. import CloseOutcome, CloseReport
+    from ..errors import InvalidRequestError
     from .client import CommandClient
     from .screen import Screen
 

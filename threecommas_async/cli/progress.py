@@ -15,8 +15,7 @@ from rich.table import Column
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from threecommas_async import CloseOutcome
-
+    from .. import CloseOutcome
     from .kinds import Entity
     from .pace import Traffic
     from .screen import Screen

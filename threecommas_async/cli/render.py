@@ -10,8 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from threecommas_async import CloseState, SmartTrade
-
+from .. import CloseState, SmartTrade
 from .screen import printable
 
 if TYPE_CHECKING:
@@ -19,9 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from threecommas_async import CloseOutcome, CloseReport
-    from threecommas_async.models.deal import Deal
-
+    from .. import CloseOutcome, CloseReport
+    from ..models.deal import Deal
     from .kinds import Entity
 
 __all__ = [

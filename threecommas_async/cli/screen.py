@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console, Group
 from rich.text import Text
 
-from threecommas_async.converter import to_json
+from ..converter import to_json
 
 __all__ = ["Exit", "Screen", "printable"]
 

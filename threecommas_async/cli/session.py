@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from cyclopts import Parameter
 
-from threecommas_async import (
-    AuthenticationError,
-    ConfigurationError,
-    PermissionDeniedError,
-    ThreeCommasError,
-)
-from threecommas_async.config import DEFAULT_BASE_URL, read_env
-from threecommas_async.errors import InvalidRequestError
-
+from .. import AuthenticationError, ConfigurationError, PermissionDeniedError, ThreeCommasError
+from ..config import DEFAULT_BASE_URL, read_env
+from ..errors import InvalidRequestError
 from .client import CommandClient
 from .memory import carried_over
 from .options import Count, Flag
@@ -31,7 +25,7 @@ from .screen import Exit, Screen
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from threecommas_async.client import ClientSettings
+    from ..client import ClientSettings
 
 __all__ = ["Connection", "Session", "UsageError", "opened", "validated", "with_client"]
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 from attrs import define
 from rich.console import Group
 
-from threecommas_async import NotFoundError, ThreeCommasError
-from threecommas_async.closing import stops_everything
-from threecommas_async.lifecycle import Phase, smart_trade_phase
-
+from .. import NotFoundError, ThreeCommasError
+from ..closing import Phase, smart_trade_phase, stops_everything
 from .progress import Progress, trouble_of
 from .render import FEW, grouped, status_of, table
 from .screen import Exit
@@ -20,8 +18,7 @@ from .screen import Exit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from threecommas_async import SmartTrade
-
+    from .. import SmartTrade
     from .pace import Traffic
     from .session import Session
 

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 
 from ..errors import ConfigurationError
-from ..window import SlidingWindow
+from ..rate_limit import SlidingWindow
 from .clock import uptime
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from ..endpoint import Bucket, Priority
 from ..errors import ConfigurationError, RequestNotSentError
 from ..logs import log
 from ..ownership import Owner
-from ..rate_limit import Permit, SlidingWindowLimiter
-from ..waiting import Line, Place
+from ..rate_limit import Line, Permit, Place, SlidingWindowLimiter
 from .alone import Alone
 from .books import Books, Connection, Lease, Reply
 from .clock import uptime
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-    from ..window import SlidingWindow
+    from ..rate_limit import SlidingWindow
 
 __all__ = ["HEARTBEAT", "RedisLimiter"]
 

@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from ..closing import is_missing, stops_everything
+from ..closing import (
+    Phase,
+    is_missing,
+    smart_trade_is_cancellable,
+    smart_trade_is_closable,
+    stops_everything,
+)
 from ..endpoint import Endpoint, Permission, Priority, Safety
 from ..errors import RequestNotSentError, ThreeCommasError
-from ..lifecycle import Phase, smart_trade_is_cancellable, smart_trade_is_closable
 from ..models.smart_trade import SmartTrade
 from .closable import ResourceTarget
 
 if TYPE_CHECKING:
-    from ..call import Trace
+    from ..http import Trace
 
 __all__ = ["CANCEL", "cancelling"]
 

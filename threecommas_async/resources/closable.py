@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
-from ..batch import CloseBatch
-from ..call import Trace
-from ..closing import close_one, error_of, interrupted
-from ..confirming import wait_closed
+from ..closing import (
+    CloseBatch,
+    CloseOutcome,
+    CloseRegistry,
+    CloseReport,
+    close_one,
+    error_of,
+    interrupted,
+    wait_closed,
+)
 from ..endpoint import Endpoint, Priority
+from ..http import Trace
 from ..options import (
     CallOptions,
     check_callback,
@@ -23,16 +30,13 @@ from ..options import (
     check_options,
     check_seconds,
 )
-from ..outcomes import CloseOutcome, CloseReport
-from ..registry import CloseRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from typing import Unpack
 
-    from ..call import QueryValue
-    from ..lifecycle import Phase
-    from ..pipeline import Pipeline
+    from ..closing import Phase
+    from ..http import Pipeline, QueryValue
     from .paging import PagedList
 
 __all__ = ["ClosableResource", "ResourceTarget", "split_filters"]

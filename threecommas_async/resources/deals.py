@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from ..closing import Sweep, deal_is_closable, deal_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
-from ..lifecycle import deal_is_closable, deal_phase
 from ..models.deal import Deal
 from ..options import CallOptions, check_count, check_id, check_options
-from ..sweeping import Sweep
 from .closable import ClosableResource, ResourceTarget, split_filters
 from .matching import check_filters, pair_facts, scope_of
 from .paging import PAGE_SIZE, PagedList
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
-    from ..call import Trace
-    from ..outcomes import CloseOutcome, CloseReport
+    from ..closing import CloseOutcome, CloseReport
+    from ..http import Trace
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from ..closing import Match, Scope
 from ..options import check_filter
-from ..sweeping import Match, Scope
 from .paging import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from ..call import QueryValue
+    from ..http import QueryValue
     from ..options import CallOptions
     from .closable import ResourceTarget
 

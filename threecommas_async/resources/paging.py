@@ -12,9 +12,8 @@ from ..pagination import every_page
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from ..call import QueryValue, Trace
+    from ..http import Pipeline, QueryValue, Trace
     from ..options import CallOptions
-    from ..pipeline import Pipeline
 
 __all__ = ["PAGE_SIZE", "PagedList"]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
+from ..closing import Sweep, smart_trade_is_closable, smart_trade_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
-from ..lifecycle import smart_trade_is_closable, smart_trade_phase
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_count, check_id, check_options
-from ..sweeping import Sweep
 from .cancelling import CANCEL, cancelling
 from .closable import ClosableResource, ResourceTarget, split_filters
 from .matching import check_filters, pair_facts, scope_of
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
-    from ..outcomes import CloseOutcome, CloseReport
+    from ..closing import CloseOutcome, CloseReport
 
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
 

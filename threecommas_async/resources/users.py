@@ -10,8 +10,8 @@ from ..models.user import ValidateResult
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from ..http import Pipeline
     from ..options import CallOptions
-    from ..pipeline import Pipeline
 
 __all__ = ["VALIDATE", "Users"]
 

@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Generic, Never, TypeVar
 
 from attrs import evolve
 
-from .closing import MISSING_AGAIN, is_missing, stops_everything
-from .endpoint import Priority
-from .errors import (
-    CloseFailedError,
-    OutcomeUnknownError,
-    RequestNotSentError,
-    ThreeCommasError,
-)
-from .lifecycle import Phase
-from .outcomes import CloseOutcome, CloseState
-from .reading import Reader
+from ..endpoint import Priority
+from ..errors import CloseFailedError, OutcomeUnknownError, RequestNotSentError, ThreeCommasError
+from .lookup import Reader
+from .one import MISSING_AGAIN, is_missing, stops_everything
+from .phase import Phase
 from .registry import READS_MAY_LAG
+from .report import CloseOutcome, CloseState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .closing import Target
+    from .one import Target
 
 __all__ = ["Watched", "wait_closed", "watch"]
 

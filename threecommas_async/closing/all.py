@@ -9,25 +9,20 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import field, frozen
 
-from .batch import CloseBatch
-from .call import Trace
-from .closing import stops_everything
-from .errors import (
-    CloseFailedError,
-    InvalidRequestError,
-    RequestNotSentError,
-    ThreeCommasError,
-)
-from .lifecycle import Phase
-from .logs import log
-from .options import check_callback
-from .outcomes import CloseOutcome, CloseReport, CloseState
+from ..errors import CloseFailedError, InvalidRequestError, RequestNotSentError, ThreeCommasError
+from ..http import Trace
+from ..logs import log
+from ..options import check_callback
+from .many import CloseBatch
+from .one import stops_everything
+from .phase import Phase
+from .report import CloseOutcome, CloseReport, CloseState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from .closing import Target
-    from .retry import RetryPolicy
+    from ..retry import RetryPolicy
+    from .one import Target
 
 __all__ = ["Match", "Scope", "Sweep"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import field, frozen
 
-from .errors import InvalidRequestError, OutcomeUnknownError, ThreeCommasError
+from ..errors import InvalidRequestError, OutcomeUnknownError, ThreeCommasError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

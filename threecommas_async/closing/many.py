@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import evolve
 
-from .call import Trace
-from .closing import Target, close_one, interrupted, may_be_the_key, stops_everything
-from .confirming import Watched, watch
-from .errors import RequestNotSentError, ThreeCommasError
-from .lifecycle import Phase
-from .logs import log
-from .outcomes import CloseOutcome, CloseReport, CloseState
-from .reading import Reader
+from ..errors import RequestNotSentError, ThreeCommasError
+from ..http import Trace
+from ..logs import log
+from .confirm import Watched, watch
+from .lookup import Reader
+from .one import Target, close_one, interrupted, may_be_the_key, stops_everything
+from .phase import Phase
+from .report import CloseOutcome, CloseReport, CloseState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
-    from .retry import RetryPolicy
+    from ..retry import RetryPolicy
 
 __all__ = ["CloseBatch", "OutcomeIterator"]
 

@@ -22,15 +22,15 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from .config import check_count, check_seconds
-from .endpoint import Priority
-from .errors import ConfigurationError, RequestNotSentError
-from .ownership import Owner
-from .waiting import Line, Place
+from ..config import check_count, check_seconds
+from ..endpoint import Priority
+from ..errors import ConfigurationError, RequestNotSentError
+from ..ownership import Owner
+from .queue import Line, Place
 from .window import SlidingWindow
 
 if TYPE_CHECKING:
-    from .endpoint import Bucket
+    from ..endpoint import Bucket
 
 __all__ = ["NoLimit", "Permit", "RateLimiter", "SlidingWindow", "SlidingWindowLimiter"]
 

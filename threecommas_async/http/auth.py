@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Generic, NoReturn, Protocol, TypeVar
 
 import httpx
 
-from .errors import ConfigurationError
+from ..errors import ConfigurationError
 from .messages import target_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeVar
 
 from attrs import evolve, frozen
 
-from .errors import (
+from ..errors import (
     APIStatusError,
     AuthenticationError,
     ClientClosedError,
@@ -28,16 +28,16 @@ from .errors import (
     ResponseDecodeError,
     ThreeCommasError,
 )
-from .lifecycle import Phase
-from .outcomes import CloseOutcome, CloseState
+from .phase import Phase
+from .report import CloseOutcome, CloseState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from .call import Trace
-    from .endpoint import Priority
+    from ..endpoint import Priority
+    from ..http import Trace
+    from ..retry import RetryPolicy
     from .registry import CloseRegistry
-    from .retry import RetryPolicy
 
 __all__ = [
     "MISSING_AGAIN",

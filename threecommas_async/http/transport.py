@@ -16,7 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from .config import is_loopback
+from ..config import is_loopback
+from .backend import AsyncioBackend
 from .messages import (
     MAX_RESPONSE_BYTES,
     Answer,
@@ -27,7 +28,6 @@ from .messages import (
     receive,
     target_of,
 )
-from .network import AsyncioBackend
 
 if TYPE_CHECKING:
     import ssl

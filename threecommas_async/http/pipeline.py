@@ -15,6 +15,20 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import httpx
 
+from ..converter import StructureError, decode_in_steps
+from ..endpoint import Endpoint, Priority
+from ..error_body import one_line
+from ..errors import (
+    APIStatusError,
+    RateLimitError,
+    RequestNotSentError,
+    ResponseDecodeError,
+    ThreeCommasError,
+)
+from ..hooks import AttemptEnded, Blocked, Hook, emit
+from ..logs import log
+from ..ownership import Owner
+from ..retry import Fate, RetryPolicy, classify, next_delay
 from .answers import (
     NOT_SENT,
     Redacted,
@@ -32,40 +46,18 @@ from .answers import (
     unreadable,
 )
 from .call import Call, QueryValue, Response, Trace, prepare
-from .converter import StructureError, decode_in_steps
 from .ending import Ending
-from .endpoint import Endpoint, Priority
-from .error_body import one_line
-from .errors import (
-    APIStatusError,
-    RateLimitError,
-    RequestNotSentError,
-    ResponseDecodeError,
-    ThreeCommasError,
-)
-from .guarding import GuardedLimiter
-from .hooks import AttemptEnded, Blocked, Hook, emit
-from .logs import log
-from .messages import (
-    BLOCKING_BODY_WITHIN,
-    Answer,
-    BodyError,
-    KeptBack,
-    Request,
-    receive,
-)
-from .ownership import Owner
+from .limiter import GuardedLimiter
+from .messages import BLOCKING_BODY_WITHIN, Answer, BodyError, KeptBack, Request, receive
 from .request import RequestFactory
-from .retry import Fate, RetryPolicy, classify, next_delay
 from .transport import HTTPClient
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
+    from ..options import CallOptions
+    from ..rate_limit import Gate, Permit, RateLimiter
     from .auth import SigningAuth
-    from .options import CallOptions
-    from .rate_limit import Permit, RateLimiter
-    from .waiting import Gate
 
 __all__ = ["Pipeline"]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from .call import Trace
-from .closing import stops_everything
-from .endpoint import Priority
-from .errors import OutcomeUnknownError, ThreeCommasError
+from ..endpoint import Priority
+from ..errors import OutcomeUnknownError, ThreeCommasError
+from ..http import Trace
+from .one import stops_everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from .closing import Target
+    from .one import Target
 
 __all__ = ["Found", "Reader"]
 

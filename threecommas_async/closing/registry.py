@@ -15,9 +15,9 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from .outcomes import CloseOutcome, CloseState
-from .ownership import Owner
-from .waiting import Turnstile
+from ..ownership import Owner
+from ..rate_limit import Turnstile
+from .report import CloseOutcome, CloseState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -6,14 +6,14 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final
 
-from .errors import RequestNotSentError, ThreeCommasError
-from .logs import log
-from .rate_limit import NoLimit, Permit
+from ..errors import RequestNotSentError, ThreeCommasError
+from ..logs import log
+from ..rate_limit import NoLimit, Permit
 
 if TYPE_CHECKING:
+    from ..endpoint import Bucket, Priority
+    from ..rate_limit import RateLimiter
     from .ending import Ending
-    from .endpoint import Bucket, Priority
-    from .rate_limit import RateLimiter
 
 __all__ = ["GuardedLimiter"]
 

@@ -14,7 +14,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 
-    from .errors import RequestNotSentError
+    from ..errors import RequestNotSentError
 
 __all__ = [
     "BLOCKING_BODY_WITHIN",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import httpx
 
-from .call import Response
-from .errors import (
+from ..errors import (
     APIStatusError,
     ClientClosedError,
     OutcomeUnknownError,
@@ -19,7 +18,8 @@ from .errors import (
     ThreeCommasError,
     api_status_error,
 )
-from .retry import Block, Fate, classify, read_block
+from ..retry import Block, Fate, classify, read_block
+from .call import Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,13 +12,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from .models.codes import DealStatusCode as DealCode
-from .models.codes import SmartTradeStatusCode as Code
-from .models.codes import TradeStatusCode as TradeCode
+from ..models.codes import DealStatusCode as DealCode
+from ..models.codes import SmartTradeStatusCode as Code
+from ..models.codes import TradeStatusCode as TradeCode
 
 if TYPE_CHECKING:
-    from .models.deal import Deal
-    from .models.smart_trade import SmartTrade
+    from ..models.deal import Deal
+    from ..models.smart_trade import SmartTrade
 
 __all__ = [
     "Phase",

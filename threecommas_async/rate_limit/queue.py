@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from itertools import islice
 from typing import Generic, TypeVar
 
-from .endpoint import Priority
-from .ownership import Owner
+from ..endpoint import Priority
+from ..ownership import Owner
 
 __all__ = ["Gate", "Line", "Place", "Turnstile"]
 

@@ -12,16 +12,11 @@ from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from .converter import check_returns, to_json
-from .endpoint import Endpoint, Priority, Safety
-from .error_body import one_line
-from .errors import (
-    ClientClosedError,
-    InvalidRequestError,
-    RequestNotSentError,
-    ThreeCommasError,
-)
-from .options import CallOptions, check_options, check_time
+from ..converter import check_returns, to_json
+from ..endpoint import Endpoint, Priority, Safety
+from ..error_body import one_line
+from ..errors import ClientClosedError, InvalidRequestError, RequestNotSentError, ThreeCommasError
+from ..options import CallOptions, check_options, check_time
 
 __all__ = ["Call", "QueryValue", "Register", "Response", "Trace", "prepare"]
 
