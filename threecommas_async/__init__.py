@@ -30,10 +30,11 @@ if TYPE_CHECKING:
         ThreeCommasError,
         UnprocessableEntityError,
     )
-    from .http import JsonForm, Response
+    from .http import Response
     from .models.smart_trade import SmartTrade
     from .rate_limit import RateLimiter, SlidingWindowLimiter
     from .retry import RetryPolicy
+    from .signing import JsonForm
     from .version import __version__
 
 __all__ = [
@@ -74,6 +75,7 @@ _ROOMS = (
     "errors",
     "version",
     "retry",
+    "signing",
     "rate_limit",
     "models.smart_trade",
     "closing",

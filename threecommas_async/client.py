@@ -21,21 +21,18 @@ from .errors import ConfigurationError
 from .http import (
     MAX_RESPONSE_BYTES,
     ConnectionSlots,
-    Hidden,
-    HmacSigner,
+    Gate,
     HTTPClient,
-    JsonForm,
     Pipeline,
-    RsaSigner,
-    Signer,
     SigningAuth,
     environment_proxy,
 )
 from .options import check_callback
-from .rate_limit import Gate, NoLimit, RateLimiter, SlidingWindowLimiter
+from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
 from .resources.smart_trades import SmartTrades
 from .resources.users import Users
 from .retry import RetryPolicy
+from .signing import Hidden, HmacSigner, JsonForm, RsaSigner, Signer
 from .version import __version__
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ it left may have happened, whatever the failure looks like.
 
 from __future__ import annotations
 
-import re
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from .error_body import LONGEST_BODY, one_line, read_error_body, shortened
@@ -24,6 +24,7 @@ __all__ = [
     "ClientClosedError",
     "CloseFailedError",
     "ConfigurationError",
+    "Fate",
     "IPBannedError",
     "InvalidRequestError",
     "NotFoundError",
@@ -36,8 +37,44 @@ __all__ = [
     "ServerError",
     "ThreeCommasError",
     "UnprocessableEntityError",
-    "api_status_error",
+    "fate_of_status",
 ]
+
+_LONGEST_MESSAGE = 2_000
+# Words of a 403 that concern the key and not the entity.
+_ABOUT_THE_KEY = ("permission", "scope", "api key", "api_key")
+
+
+class Fate(Enum):
+    """What an attempt at a request came to."""
+
+    NOT_SENT = "not sent"
+    """Provably never left: no connection, no slot."""
+    REJECTED = "rejected"
+    """The server answered that it does not do it."""
+    UNKNOWN = "unknown"
+    """It may have left, and what came back does not say whether it was carried out."""
+    DONE = "done"
+    """The server answered that it was carried out."""
+
+
+def fate_of_status(status_code: int, *, from_api: bool = True) -> Fate:
+    """Return what a complete answer means for its request.
+
+    5xx leaves open whether it was carried out. So do a redirect (never followed), 408, and a 404
+    without the API's own error: they come from something in between, which cannot speak for the
+    server behind it.
+
+    Args:
+        status_code: HTTP status of the answer.
+        from_api: an error is the API's own, see `APIStatusError`.
+    """
+    if 200 <= status_code < 300:  # noqa: PLR2004 - an HTTP status; any 2xx, the docs mix them
+        return Fate.DONE
+    if status_code == 404:  # noqa: PLR2004 - an HTTP status
+        return Fate.REJECTED if from_api else Fate.UNKNOWN
+    refused = 400 <= status_code < 500 and status_code != 408  # noqa: PLR2004 - an HTTP status
+    return Fate.REJECTED if refused else Fate.UNKNOWN
 
 
 class ThreeCommasError(Exception):
@@ -46,9 +83,14 @@ class ThreeCommasError(Exception):
     Attributes:
         may_have_taken_effect: True when the server may have carried the request out all the same:
             read the trade before you repeat anything.
+        fate: what the attempt came to.
+        stops_everything: True when the error concerns key, address or client, so that no other call
+            can pass.
     """
 
     may_have_taken_effect: bool = False
+    fate: Fate = Fate.NOT_SENT
+    stops_everything: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
         # BaseException would call __init__ with `args` alone; ours take keywords, and an error has
@@ -87,6 +129,8 @@ class RequestNotSentError(ThreeCommasError):
 class ClientClosedError(RequestNotSentError):
     """The client was closed before the request left."""
 
+    stops_everything = True
+
 
 class InvalidRequestError(RequestNotSentError, ValueError):
     """An argument that cannot be sent: refused before anything left this process."""
@@ -100,6 +144,7 @@ class OutcomeUnknownError(ThreeCommasError):
     """
 
     may_have_taken_effect = True
+    fate = Fate.UNKNOWN
 
     def __init__(
         self, message: str, *, method: str = "", path: str = "", may_have_taken_effect: bool = True
@@ -118,6 +163,7 @@ class ResponseDecodeError(ThreeCommasError):
     """
 
     may_have_taken_effect = True
+    fate = Fate.DONE
 
     def __init__(  # noqa: PLR0913 - each is a fact of the answer that a reader wants by name
         self,
@@ -155,6 +201,8 @@ class CloseFailedError(ThreeCommasError):
         reason: the server's text (`status.error`) on one line, up to 500 characters; None where
             it gave none.
     """
+
+    fate = Fate.DONE
 
     def __init__(self, trade_id: int, reason: str | None) -> None:
         reason = reason and one_line(reason)
@@ -208,6 +256,7 @@ class APIStatusError(ThreeCommasError):
         self.error_attributes = dict(error_attributes or {})
         self.request_id = request_id and one_line(request_id)
         self.from_api = bool(error)
+        self.fate = fate_of_status(status_code, from_api=self.from_api)
         self.may_have_taken_effect = may_have_taken_effect
         super().__init__(self._message(body))
         self.body = shortened(body, LONGEST_BODY)
@@ -237,12 +286,26 @@ class BadRequestError(APIStatusError):
 class AuthenticationError(APIStatusError):
     """401: key invalid or expired, signature invalid, or address not in the key's allow list."""
 
+    stops_everything = True
+
     def _advice(self) -> str:
         return "Check the key, its secret, and the addresses it is allowed from."
 
 
 class PermissionDeniedError(APIStatusError):
-    """403: the key lacks the permission, or the entity's present state forbids the action."""
+    """403: the key lacks the permission, or the entity's present state forbids the action.
+
+    No code tells which. One that speaks of the permission stops everything.
+
+    Attributes:
+        may_be_the_key: False when the text speaks of the account: another account may do.
+    """
+
+    def __init__(self, **facts: Any) -> None:  # noqa: ANN401 - see `APIStatusError`
+        super().__init__(**facts)
+        text = f"{self.error or ''} {self.error_description or ''}".casefold()
+        self.may_be_the_key = "account" not in text
+        self.stops_everything = any(word in text for word in _ABOUT_THE_KEY)
 
     def _advice(self) -> str:
         return "Check the key's permissions and the state of the entity."
@@ -289,6 +352,8 @@ class RateLimitError(_BlockedError):
 class IPBannedError(_BlockedError):
     """418: this address is banned for going on after 429, for 2 minutes to 3 days."""
 
+    stops_everything = True
+
     def _advice(self) -> str:
         return super()._advice() + " Going on would make the ban longer."
 
@@ -296,112 +361,11 @@ class IPBannedError(_BlockedError):
 class PlanLimitError(APIStatusError):
     """429 or 403 that refuses the subscription plan: waiting does not help."""
 
+    stops_everything = True
+
     def _advice(self) -> str:
         return "The subscription plan does not allow this call; waiting does not help."
 
 
 class ServerError(APIStatusError):
     """5xx: failure on the server. A call that changes something may have happened."""
-
-
-# One table from status to class.
-_BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    418: IPBannedError,
-    422: UnprocessableEntityError,
-    429: RateLimitError,
-}
-
-_LONGEST_MESSAGE = 2_000
-
-# A refused plan is told from a rate by its words: no code for it is documented. A text that speaks
-# of both ("rate limit of your plan") is about the rate: plans differ in their limits too.
-_PLAN_WORDS = re.compile(r"\b(plan|subscription|subscribe|upgrade|tariff)\b", re.IGNORECASE)
-_RATE_WORDS = re.compile(
-    r"\b(rate|too many|next request|retry|limit of \d+)\b"
-    r"|(\bper|/) ?(second|sec|minute|min|hour|day|s|m|h)\b"
-    r"|\b\d+ ?(seconds?|minutes?|s|sec|min)\b",
-    re.IGNORECASE,
-)
-
-
-def api_status_error(  # noqa: PLR0913 - the facts of one answer
-    *,
-    status_code: int,
-    method: str,
-    path: str,
-    body: str,
-    unsafe: bool,
-    request_id: str | None = None,
-    retry_at: datetime | None = None,
-    time_named: bool = False,
-) -> APIStatusError:
-    """Make the error for a complete answer with an error status.
-
-    Args:
-        status_code: HTTP status of the answer.
-        method: verb of the request.
-        path: path of the request, without host and query.
-        body: the answer's body as text, without key and signature.
-        unsafe: the request changes something, so that an answer which does not say whether it was
-            carried out (5xx, a redirect, 408, a 404 of something in between) is marked as one that
-            may have taken effect.
-        request_id: the answer's `X-Request-Id`.
-        retry_at: when requests are accepted again, after a 429 or 418.
-        time_named: the server itself named that time, so it speaks of the rate and not of the plan.
-    """
-    error, description, attributes, plain = read_error_body(body)
-    facts: dict[str, Any] = {
-        "status_code": status_code,
-        "method": method,
-        "path": path,
-        "body": body,
-        "error": error,
-        "error_description": description,
-        "error_attributes": attributes,
-        "request_id": request_id,
-        "may_have_taken_effect": unsafe and is_ambiguous(status_code, from_api=bool(error)),
-    }
-    if status_code == 400 and says_not_found(error):  # noqa: PLR2004 - an HTTP status
-        return NotFoundError(**facts)
-    said = f"{error or plain} {description or ''}"
-    if _refuses_plan(status_code, said, time_named=time_named):
-        return PlanLimitError(**facts)
-    if status_code >= 500:  # noqa: PLR2004 - an HTTP status
-        return ServerError(**facts)
-    kind = _BY_STATUS.get(status_code, APIStatusError)
-    if issubclass(kind, _BlockedError):
-        facts["retry_at"] = retry_at
-    return kind(**facts)
-
-
-def is_ambiguous(status_code: int, *, from_api: bool = True) -> bool:
-    """Return whether an error status leaves open if the request was carried out.
-
-    5xx and gateway answers do. So do a redirect (never followed), 408, and a 404 without the API's
-    own error: they come from something in between, which cannot speak for the server behind it.
-    """
-    if status_code == 404:  # noqa: PLR2004 - an HTTP status
-        return not from_api
-    return status_code >= 500 or status_code < 400 or status_code == 408  # noqa: PLR2004
-
-
-def _refuses_plan(status_code: int, said: str, *, time_named: bool) -> bool:
-    """Return whether an answer refuses the subscription plan, not the rate or a permission."""
-    said = said.replace("_", " ")
-    if not _PLAN_WORDS.search(said):
-        return False
-    if status_code == 403:  # noqa: PLR2004 - an HTTP status
-        return True
-    return status_code == 429 and not time_named and not _RATE_WORDS.search(said)  # noqa: PLR2004
-
-
-def says_not_found(error: str | None) -> bool:
-    """Return whether an error code means "not found": the API spells it `Not found`, `not_found`.
-
-    Get and cancel of a smart trade answer it with status 400.
-    """
-    return (error or "").casefold().replace("_", " ").strip() == "not found"

@@ -17,8 +17,7 @@ from .logs import log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .errors import ThreeCommasError
-    from .retry import Fate
+    from .errors import Fate, ThreeCommasError
 
 __all__ = ["AttemptEnded", "Blocked", "Event", "Hook", "emit"]
 

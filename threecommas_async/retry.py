@@ -1,4 +1,6 @@
-"""What an attempt came to, and what to do next. Pure: no clock, no network, no waiting.
+"""What has happened to a call so far, and whether it is tried again.
+
+Pure: no clock, no network, no waiting.
 
 The question is never "may this verb be repeated" but "may this call have happened": what provably
 never left may go again; what the server refused was not carried out; anything else that changes
@@ -9,62 +11,21 @@ from __future__ import annotations
 
 import math
 import random
-import re
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from attrs import frozen
 
 from .endpoint import Safety
 from .errors import (
-    APIStatusError,
+    ClientClosedError,
     ConfigurationError,
-    OutcomeUnknownError,
+    Fate,
     RateLimitError,
     RequestNotSentError,
     ThreeCommasError,
-    is_ambiguous,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Block", "Fate", "RetryPolicy", "classify", "next_delay", "read_block"]
-
-# The server names whole seconds, so the block may last up to one second longer than it says.
-_BLOCK_MARGIN = 1.0
-# The shortest ban documented, for a 418 that does not say until when.
-_SHORTEST_BAN = 120.0
-# A `Date` further off than this is the server's mistake, not ours.
-_BELIEVABLE_SKEW = timedelta(days=1)
-_LONGEST_BLOCK = 3 * 24 * 3600.0
-
-_NEXT_REQUEST = re.compile(r"next request at (\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)", re.IGNORECASE)
-
-
-class Fate(Enum):
-    """What an attempt came to."""
-
-    NOT_SENT = "not sent"
-    """Provably never left: no connection, no slot."""
-    REJECTED = "rejected"
-    """The server answered that it does not do it."""
-    UNKNOWN = "unknown"
-    """It may have left, and what came back does not say whether it was carried out."""
-    DONE = "done"
-    """The server answered that it was carried out."""
-
-
-def classify(status_code: int, *, from_api: bool = True) -> Fate:
-    """Return what a complete answer means for its request.
-
-    `from_api` says that an error is the API's own, see `APIStatusError`.
-    """
-    if 200 <= status_code < 300:  # noqa: PLR2004 - an HTTP status; any 2xx, the docs mix them
-        return Fate.DONE
-    return Fate.UNKNOWN if is_ambiguous(status_code, from_api=from_api) else Fate.REJECTED
+__all__ = ["Register", "RetryPolicy", "Trace", "next_delay"]
 
 
 @frozen(kw_only=True)
@@ -133,89 +94,65 @@ def next_delay(
     if isinstance(error, RequestNotSentError):
         # Without a slot in time there is no point in asking again.
         return None if error.available_in is not None else policy.pause(attempts)
-    unknown = isinstance(error, OutcomeUnknownError) or (
-        isinstance(error, APIStatusError)
-        and is_ambiguous(error.status_code, from_api=error.from_api)
-    )
-    return policy.pause(attempts) if unknown and safety is Safety.SAFE else None
+    again = error.fate is Fate.UNKNOWN and safety is Safety.SAFE
+    return policy.pause(attempts) if again else None
 
 
-@frozen
-class Block:
-    """A refusal of everything for a while.
+class Register(Protocol):
+    """Keeps what is in question."""
 
-    Attributes:
-        seconds: how long.
-        retry_at: aware UTC time at which it is over.
-        named: the server said how long; else it is the penalty assumed.
-    """
+    def note(self, entity_id: int) -> None:
+        """Note that a request about this entity is about to leave."""
+        ...
 
-    seconds: float
-    retry_at: datetime
-    named: bool
+    def settle(self, entity_id: int) -> None:
+        """Take it out: it is known that no attempt so far was carried out."""
+        ...
 
 
-def read_block(
-    status_code: int, headers: Mapping[str, str], body: str, *, penalty: float, now: datetime
-) -> Block:
-    """Read from a 429 or 418 how long nothing may be sent.
+class Trace:
+    """What has happened to one call so far; readable also after its task was cancelled."""
 
-    The time that the server names in its text counts, else its `Retry-After` header, else the
-    documented penalty. A named time is held against the answer's own `Date`, so that a wrong clock
-    here does no harm; one that is over already is not believed.
+    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "register", "unknown")
 
-    Args:
-        status_code: 429 or 418.
-        headers: the answer's headers, names in lower case or case-insensitive.
-        body: the answer's body.
-        penalty: seconds to assume for a 429 that names no time.
-        now: aware time here.
-    """
-    server_now = _http_date(headers.get("date")) or now
-    if abs(server_now - now) > _BELIEVABLE_SKEW:
-        server_now = now
-    seconds = _named_seconds(body, server_now)
-    if seconds is None:
-        seconds = _retry_after_seconds(headers.get("retry-after"), server_now)
-    named = seconds is not None
-    if seconds is None:
-        seconds = _SHORTEST_BAN if status_code == 418 else penalty  # noqa: PLR2004 - HTTP status
-    seconds = min(seconds, _LONGEST_BLOCK)
-    return Block(seconds, datetime.fromtimestamp(now.timestamp() + seconds, UTC), named)
+    def __init__(self) -> None:
+        self.attempts = 0
+        """Attempts that were handed to the network."""
+        self.in_flight = False
+        """An attempt is under way, or was when the call was cancelled."""
+        self.unknown = False
+        """The fate of some attempt is not known."""
+        self.final = False
+        """Set from outside: make no attempt after the one under way."""
+        self.last_error: ThreeCommasError | None = None
+        """What the last attempt that failed ended in."""
+        self.register: Register | None = None
+        """Is told before an attempt leaves; nothing is sent if it raises."""
+        self.entity_id = 0
+        """What the register is told about."""
 
+    def leave(self) -> None:
+        """Take down that an attempt is handed to the network now."""
+        if self.register is not None:
+            self.register.note(self.entity_id)
+        self.attempts += 1
+        self.in_flight = True
 
-def _named_seconds(body: str, now: datetime) -> float | None:
-    match = _NEXT_REQUEST.search(body)
-    if match is None:
-        return None
-    try:
-        named = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return _ahead(named, now)
+    def fail(self, error: ThreeCommasError) -> None:
+        """Take down what the attempt under way has ended in."""
+        self.in_flight = False
+        self.last_error = error
+        self.unknown |= error.may_have_taken_effect
+        if not self.unknown and self.register is not None:
+            self.register.settle(self.entity_id)
 
-
-def _retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        named = _http_date(value)
-        return None if named is None else _ahead(named, now)
-    return seconds if 0 < seconds < math.inf else None
-
-
-def _ahead(named: datetime, now: datetime) -> float | None:
-    seconds = (named - now).total_seconds()
-    return seconds + _BLOCK_MARGIN if seconds > 0 else None
-
-
-def _http_date(value: str | None) -> datetime | None:
-    if not value:
-        return None
-    try:
-        named = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return named.replace(tzinfo=UTC) if named.tzinfo is None else named
+    def explain(self, error: RequestNotSentError) -> RequestNotSentError:
+        """Return an error of what was not sent that also says what the last attempt ended in."""
+        if self.last_error is None:
+            return error
+        # Not a copy: it may be of a class of the user's that cannot be copied.
+        kind = ClientClosedError if isinstance(error, ClientClosedError) else RequestNotSentError
+        text = f"{error}. The last attempt: {self.last_error}"
+        explained = kind(text, available_in=error.available_in)
+        explained.__cause__ = self.last_error
+        return explained

@@ -24,9 +24,9 @@ from threecommas_async.cli.progress import ClosingProgress
 from threecommas_async.cli.render import report_table, table, trade_table, trades_table
 from threecommas_async.cli.screen import Screen, printable
 from threecommas_async.endpoint import Priority
+from threecommas_async.errors import Fate
 from threecommas_async.hooks import AttemptEnded, Blocked
 from threecommas_async.models.smart_trade import SmartTradeData, SmartTradeStatus, Step, TakeProfit
-from threecommas_async.retry import Fate
 
 ACCEPTED = CloseOutcome[SmartTrade](1, CloseState.ACCEPTED, attempts=1)
 NOT_SENT = CloseOutcome[SmartTrade](

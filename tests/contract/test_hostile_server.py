@@ -19,8 +19,8 @@ from tests.contract.wire import Connection, Handler, Received, WireServer, answe
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import AsyncClient, OutcomeUnknownError, RequestNotSentError
 from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.http.answer import receive
 from threecommas_async.http.backend import AsyncioBackend
-from threecommas_async.http.messages import receive
 from threecommas_async.http.transport import ConnectionSlots
 
 pytestmark = pytest.mark.own_transport

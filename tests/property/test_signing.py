@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from threecommas_async import AsyncClient, ConfigurationError
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.http.auth import HmacSigner, JsonForm, signing_payload
 from threecommas_async.models.user import ValidateResult
+from threecommas_async.signing import HmacSigner, JsonForm, signing_payload
 
 SECRET = "some-secret-0123456789"
 READ = Endpoint("GET", "/ver1/things/{name}/show", ValidateResult, Safety.SAFE)

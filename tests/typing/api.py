@@ -37,6 +37,7 @@ from threecommas_async import (
     ThreeCommasError,
     __version__,
 )
+from threecommas_async.errors import Fate
 from threecommas_async.hooks import AttemptEnded, Blocked, Event
 from threecommas_async.models.codes import SmartTradeStatusCode, SmartTradeType
 from threecommas_async.models.deal import Deal
@@ -44,7 +45,6 @@ from threecommas_async.models.smart_trade import MarketClose, SmartTradeStatus, 
 from threecommas_async.models.user import ValidateResult
 from threecommas_async.redis import RedisLimiter
 from threecommas_async.resources.smart_trades import GET, LIST
-from threecommas_async.retry import Fate
 from threecommas_async.sandbox import Faults, Ledger, RateLimit, Sandbox, TradeRecord
 
 

@@ -23,14 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from threecommas_async import APIStatusError, AsyncClient, ConfigurationError, InvalidRequestError
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.http.auth import (
-    HmacSigner,
-    JsonForm,
-    RsaSigner,
-    SigningAuth,
-    signing_payload,
-)
+from threecommas_async.http.auth import SigningAuth
 from threecommas_async.models.user import ValidateResult
+from threecommas_async.signing import HmacSigner, JsonForm, RsaSigner, signing_payload
 
 # From the vendor's page on HMAC signing.
 API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"

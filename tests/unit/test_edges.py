@@ -12,8 +12,7 @@ import pytest
 from tests.support import Api, client_of, reset_after
 from threecommas_async import CloseFailedError, CloseState, InvalidRequestError, ServerError
 from threecommas_async.converter import StructureError, structure
-from threecommas_async.errors import api_status_error
-from threecommas_async.retry import read_block
+from threecommas_async.http.refusals import api_status_error, read_block
 
 
 @attrs.frozen

@@ -28,8 +28,8 @@ from threecommas_async.errors import (
     ServerError,
     ThreeCommasError,
     UnprocessableEntityError,
-    api_status_error,
 )
+from threecommas_async.http.refusals import api_status_error
 
 CLOSE_PATH = "/public/api/v2/smart_trades/7/close_by_market"
 RETRY_AT = datetime(2026, 11, 22, 17, 8, 37, tzinfo=UTC)

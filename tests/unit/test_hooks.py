@@ -7,8 +7,8 @@ import attrs
 import pytest
 
 from threecommas_async import RequestNotSentError
+from threecommas_async.errors import Fate
 from threecommas_async.hooks import AttemptEnded, Blocked, Event, emit
-from threecommas_async.retry import Fate
 
 BLOCKED = Blocked(status_code=429, seconds=300.0)
 

@@ -9,14 +9,8 @@ import pytest
 
 from threecommas_async import ConfigurationError
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.http.messages import (
-    Answer,
-    BodyTooLarge,
-    Request,
-    answer_of,
-    receive,
-    target_of,
-)
+from threecommas_async.http.answer import Answer, BodyTooLarge, answer_of, receive
+from threecommas_async.http.request import Request, target_of
 
 ORIGIN = httpx.URL("https://api.3commas.io/")
 TARGET = "/public/api/v2/smart_trades?note=%C3%A4%20b"

@@ -11,9 +11,9 @@ import pytest
 
 from threecommas_async import ConfigurationError, SlidingWindowLimiter
 from threecommas_async.endpoint import Priority
+from threecommas_async.http.gate import Gate
 from threecommas_async.ownership import Owner
 from threecommas_async.rate_limit.limiter import NoLimit
-from threecommas_async.rate_limit.queue import Gate
 
 CLOSE = Priority.CLOSE
 

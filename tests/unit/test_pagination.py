@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import Api, client_of
 from threecommas_async import RequestNotSentError
-from threecommas_async.pagination import every_page
+from threecommas_async.resources.listing import every_page
 
 
 class Pages:

@@ -26,9 +26,9 @@ from threecommas_async import (
     SmartTrade,
 )
 from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.errors import Fate
 from threecommas_async.hooks import AttemptEnded, Blocked, Event
 from threecommas_async.resources.smart_trades import CANCEL, GET
-from threecommas_async.retry import Fate
 
 pytestmark = pytest.mark.looptime
 

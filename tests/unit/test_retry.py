@@ -13,6 +13,7 @@ from threecommas_async.endpoint import Safety
 from threecommas_async.errors import (
     BadRequestError,
     ConfigurationError,
+    Fate,
     IPBannedError,
     NotFoundError,
     OutcomeUnknownError,
@@ -22,8 +23,10 @@ from threecommas_async.errors import (
     ResponseDecodeError,
     ServerError,
     ThreeCommasError,
+    fate_of_status,
 )
-from threecommas_async.retry import Fate, RetryPolicy, classify, next_delay, read_block
+from threecommas_async.http.refusals import read_block
+from threecommas_async.retry import RetryPolicy, next_delay
 
 SAFE, UNSAFE = Safety.SAFE, Safety.UNSAFE
 
@@ -33,23 +36,23 @@ SAFE, UNSAFE = Safety.SAFE, Safety.UNSAFE
 
 @pytest.mark.parametrize("status_code", [200, 201, 202, 204, 226, 299])
 def test_any_2xx_is_done(status_code: int) -> None:
-    assert classify(status_code) is Fate.DONE
+    assert fate_of_status(status_code) is Fate.DONE
 
 
 @pytest.mark.parametrize("status_code", [400, 401, 403, 404, 409, 418, 422, 429, 499])
 def test_a_refusal_is_rejected(status_code: int) -> None:
-    assert classify(status_code) is Fate.REJECTED
+    assert fate_of_status(status_code) is Fate.REJECTED
 
 
 @pytest.mark.parametrize("status_code", [100, 199, 300, 302, 307, 399, 408, 500, 502, 504, 599])
 def test_an_answer_of_something_in_between_leaves_it_unknown(status_code: int) -> None:
-    assert classify(status_code) is Fate.UNKNOWN
+    assert fate_of_status(status_code) is Fate.UNKNOWN
 
 
 def test_a_404_is_rejected_only_if_it_is_the_apis_own() -> None:
-    assert classify(404, from_api=True) is Fate.REJECTED
-    assert classify(404, from_api=False) is Fate.UNKNOWN
-    assert classify(403, from_api=False) is Fate.REJECTED
+    assert fate_of_status(404, from_api=True) is Fate.REJECTED
+    assert fate_of_status(404, from_api=False) is Fate.UNKNOWN
+    assert fate_of_status(403, from_api=False) is Fate.REJECTED
 
 
 # --- RetryPolicy

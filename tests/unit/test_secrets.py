@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.support import KEY, SECRET, Api, client_of
 from threecommas_async import AsyncClient, ConfigurationError, RetryPolicy, ThreeCommasError
-from threecommas_async.http.auth import HmacSigner, RsaSigner
+from threecommas_async.signing import HmacSigner, RsaSigner
 
 signatures: list[str] = []
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.effort import effort
 from tests.support import Api, client_of
+from threecommas_async.closing.turnstile import Turnstile
 from threecommas_async.endpoint import Priority
-from threecommas_async.rate_limit.queue import Gate, Turnstile
+from threecommas_async.http.gate import Gate
 
 CLOSE, READ = Priority.CLOSE, Priority.NORMAL
 
@@ -68,7 +69,7 @@ async def test_at_the_gate_closes_and_reads_for_them_go_by_arrival_and_then_the_
     for _ in range(6):
         passage.gate.leave()
         await settle()
-    # An urgent read may not take the last place, and holds up nobody who may.
+    # An urgent read may not take the last waiter, and holds up nobody who may.
     assert passage.passed[2:] == ["close", "cancel", "urgent read", "later urgent read", "read"]
 
 

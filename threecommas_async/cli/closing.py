@@ -18,7 +18,6 @@ from .. import (
     RequestNotSentError,
     ThreeCommasError,
 )
-from ..closing import stops_everything
 from .asking import agreed, check_can_ask
 from .kinds import CANCEL, CLOSE, Deed, Entity, Kind, SweepCall
 from .plan import Plan, plan_for_all, plan_for_ids
@@ -206,6 +205,5 @@ def exit_status(report: CloseReport[T]) -> Exit:
 
 
 def _is_about_the_key(error: ThreeCommasError | None) -> bool:
-    return isinstance(error, (AuthenticationError, PermissionDeniedError)) and stops_everything(
-        error
-    )
+    kinds = (AuthenticationError, PermissionDeniedError)
+    return isinstance(error, kinds) and error.stops_everything

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from ..endpoint import Priority
+from ..errors import Fate
 from ..hooks import AttemptEnded
 from ..rate_limit import SlidingWindowLimiter
-from ..retry import Fate
 from .screen import printable
 
 if TYPE_CHECKING:

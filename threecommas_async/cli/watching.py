@@ -10,7 +10,7 @@ from attrs import define
 from rich.console import Group
 
 from .. import NotFoundError, ThreeCommasError
-from ..closing import Phase, smart_trade_phase, stops_everything
+from ..closing import Phase, smart_trade_phase
 from .progress import Progress, trouble_of
 from .render import FEW, grouped, status_of, table
 from .screen import Exit
@@ -82,7 +82,7 @@ class Watching(Progress):
         """
         watched = self._all[trade_id]
         if isinstance(result, ThreeCommasError):
-            if stops_everything(result):
+            if result.stops_everything:
                 raise result
             watched.error = result
         else:

@@ -9,7 +9,7 @@ from .all import Match, Scope, Sweep
 from .confirm import wait_closed, watch
 from .lookup import Reader
 from .many import CloseBatch
-from .one import close_one, error_of, interrupted, is_missing, stops_everything
+from .one import close_one, error_of, interrupted, is_missing
 from .phase import (
     Phase,
     deal_is_closable,
@@ -41,7 +41,6 @@ __all__ = [
     "smart_trade_is_cancellable",
     "smart_trade_is_closable",
     "smart_trade_phase",
-    "stops_everything",
     "wait_closed",
     "watch",
 ]

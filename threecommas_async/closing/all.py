@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from attrs import field, frozen
 
 from ..errors import CloseFailedError, InvalidRequestError, RequestNotSentError, ThreeCommasError
-from ..http import Trace
 from ..logs import log
 from ..options import check_callback
+from ..retry import Trace
 from .many import CloseBatch
-from .one import stops_everything
 from .phase import Phase
 from .report import CloseOutcome, CloseReport, CloseState
 
@@ -283,7 +282,9 @@ class Sweep(Generic[T]):
         return bool(closable or cancellable) and not self._is_stopped()
 
     def _is_stopped(self) -> bool:
-        return any(stops_everything(outcome.error) for outcome in self._outcomes.values())
+        return any(
+            o.error is not None and o.error.stops_everything for o in self._outcomes.values()
+        )
 
     def _due(self, entities: dict[int, T]) -> list[int]:
         """Return which ones are to be closed, each so often as the policy allows."""
@@ -317,7 +318,7 @@ class Sweep(Generic[T]):
             confirm=self._confirm,
             deadline=self._left(),
             listed=True,
-            stopped_by=error if stops_everything(error) else None,
+            stopped_by=error if error is not None and error.stops_everything else None,
             on_outcome=self._on_outcome,
         )
         report = await batch

@@ -11,7 +11,7 @@ from attrs import evolve
 from ..endpoint import Priority
 from ..errors import CloseFailedError, OutcomeUnknownError, RequestNotSentError, ThreeCommasError
 from .lookup import Reader
-from .one import MISSING_AGAIN, is_missing, stops_everything
+from .one import MISSING_AGAIN, is_missing
 from .phase import Phase
 from .registry import READS_MAY_LAG
 from .report import CloseOutcome, CloseState
@@ -127,7 +127,7 @@ async def wait_closed(
         if not one.settled:
             one.outcome = _standing(target, one.outcome, result)
         one.outcome = evolve(one.outcome, elapsed=loop.time() - began)
-        return one.settled or stops_everything(one.outcome.error)
+        return one.settled or (one.outcome.error is not None and one.outcome.error.stops_everything)
 
     try:
         async with asyncio.timeout(timeout):

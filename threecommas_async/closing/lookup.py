@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from ..endpoint import Priority
 from ..errors import OutcomeUnknownError, ThreeCommasError
-from ..http import Trace
-from .one import stops_everything
+from ..retry import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -108,7 +107,7 @@ class Reader(Generic[T]):
                 result = await self._target.read(entity_id, priority)
             except ThreeCommasError as error:
                 result = error
-                if stops_everything(error):
+                if error.stops_everything:
                     refused.append(error)
                     _cancel_others(tasks)
             missing.discard(entity_id)
@@ -219,5 +218,5 @@ async def _look_through(
                     break
         except ThreeCommasError as error:
             # One entity that cannot be parsed spoils its page; read by itself, the rest can be.
-            return error if stops_everything(error) else None
+            return error if error.stops_everything else None
     return None

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from attrs import evolve
 
-from ..errors import RequestNotSentError, ThreeCommasError
-from ..http import Trace
+from ..errors import PermissionDeniedError, RequestNotSentError, ThreeCommasError
 from ..logs import log
+from ..retry import Trace
 from .confirm import Watched, watch
 from .lookup import Reader
-from .one import Target, close_one, interrupted, may_be_the_key, stops_everything
+from .one import Target, close_one, interrupted
 from .phase import Phase
 from .report import CloseOutcome, CloseReport, CloseState
 
@@ -232,8 +232,8 @@ class CloseBatch(Generic[T]):
 
     def _consider(self, error: ThreeCommasError) -> None:
         """Stop everything where what one close ended in says that no other can pass."""
-        self._forbidden += may_be_the_key(error)
-        if stops_everything(error) or self._forbidden >= _FORBIDDEN_MEANS_THE_KEY:
+        self._forbidden += isinstance(error, PermissionDeniedError) and error.may_be_the_key
+        if error.stops_everything or self._forbidden >= _FORBIDDEN_MEANS_THE_KEY:
             self._stop(error)
 
     def _stop(self, reason: ThreeCommasError) -> None:
@@ -257,7 +257,7 @@ class CloseBatch(Generic[T]):
 
     async def _confirm_all(self) -> None:
         def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
-            if isinstance(result, ThreeCommasError) and stops_everything(result):
+            if isinstance(result, ThreeCommasError) and result.stops_everything:
                 self._stop(result)
             watched = self._unconfirmed[entity_id]
             watched.see(result)

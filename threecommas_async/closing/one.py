@@ -15,14 +15,9 @@ from attrs import evolve, frozen
 
 from ..errors import (
     APIStatusError,
-    AuthenticationError,
-    ClientClosedError,
     CloseFailedError,
-    IPBannedError,
     NotFoundError,
     OutcomeUnknownError,
-    PermissionDeniedError,
-    PlanLimitError,
     RateLimitError,
     RequestNotSentError,
     ResponseDecodeError,
@@ -35,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from ..endpoint import Priority
-    from ..http import Trace
-    from ..retry import RetryPolicy
+    from ..retry import RetryPolicy, Trace
     from .registry import CloseRegistry
 
 __all__ = [
@@ -46,8 +40,6 @@ __all__ = [
     "error_of",
     "interrupted",
     "is_missing",
-    "may_be_the_key",
-    "stops_everything",
 ]
 
 T = TypeVar("T")
@@ -98,29 +90,6 @@ class Target(Protocol[T]):
     def failure(self, entity: T, /) -> str | None:
         """Return the server's text about why the entity failed."""
         ...
-
-
-def stops_everything(error: ThreeCommasError | None) -> bool:
-    """Return whether an error concerns key, address or client, so that no other close can pass."""
-    if isinstance(error, PermissionDeniedError):
-        return _mentions(error, "permission", "scope", "api key", "api_key")
-    return isinstance(
-        error, (AuthenticationError, ClientClosedError, IPBannedError, PlanLimitError)
-    )
-
-
-def may_be_the_key(error: ThreeCommasError) -> bool:
-    """Return whether an error may concern the key, but may concern the entity as well.
-
-    403 means a missing permission or a state that forbids the action, and no code tells which. One
-    that speaks of the account is about the entity: another account may do.
-    """
-    return isinstance(error, PermissionDeniedError) and not _mentions(error, "account")
-
-
-def _mentions(error: APIStatusError, *words: str) -> bool:
-    text = f"{error.error or ''} {error.error_description or ''}".casefold()
-    return any(word in text for word in words)
 
 
 async def close_one(  # noqa: PLR0913 - the parts of one close, by name
@@ -232,7 +201,7 @@ class _Close(Generic[T]):
 
     def _without_reading(self, error: ThreeCommasError) -> _Verdict[T] | None:
         """Return what an error settles by itself; None when a read has to tell."""
-        if isinstance(error, (RequestNotSentError, RateLimitError)) or stops_everything(error):
+        if isinstance(error, (RequestNotSentError, RateLimitError)) or error.stops_everything:
             return _Verdict(self._unless_in_doubt(CloseState.NOT_SENT), None, error)
         if is_missing(error) and not (self.trace.unknown or self.listed):
             return _Verdict(CloseState.NOT_FOUND, None, error)
@@ -315,7 +284,7 @@ def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
 
 def _is_refusal(error: ThreeCommasError) -> bool:
     """Return whether the server has refused this very close."""
-    turned_away = isinstance(error, RateLimitError) or stops_everything(error)
+    turned_away = isinstance(error, RateLimitError) or error.stops_everything
     return isinstance(error, APIStatusError) and not turned_away
 
 

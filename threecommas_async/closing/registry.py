@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ..ownership import Owner
-from ..rate_limit import Turnstile
 from .report import CloseOutcome, CloseState
+from .turnstile import Turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -4,28 +4,25 @@ Decided here: how a request is built, signed and sent, whether it may have left,
 says. Not decided here: what a call is for, and whether a close is made again (`closing`).
 """
 
-from .auth import Hidden, HmacSigner, JsonForm, RsaSigner, Signer, SigningAuth
-from .call import QueryValue, Response, Trace
-from .messages import MAX_RESPONSE_BYTES, Answer, Request, answer_of, collect, target_of
+from .answer import MAX_RESPONSE_BYTES, Answer, answer_of, collect
+from .auth import SigningAuth
+from .call import QueryValue, Response
+from .gate import Gate
 from .pipeline import Pipeline
+from .request import Request, target_of
 from .transport import ConnectionSlots, HTTPClient, environment_proxy
 
 __all__ = [
     "MAX_RESPONSE_BYTES",
     "Answer",
     "ConnectionSlots",
+    "Gate",
     "HTTPClient",
-    "Hidden",
-    "HmacSigner",
-    "JsonForm",
     "Pipeline",
     "QueryValue",
     "Request",
     "Response",
-    "RsaSigner",
-    "Signer",
     "SigningAuth",
-    "Trace",
     "answer_of",
     "collect",
     "environment_proxy",

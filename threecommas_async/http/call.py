@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
@@ -15,10 +15,10 @@ from attrs import field, frozen
 from ..converter import check_returns, to_json
 from ..endpoint import Endpoint, Priority, Safety
 from ..error_body import one_line
-from ..errors import ClientClosedError, InvalidRequestError, RequestNotSentError, ThreeCommasError
+from ..errors import InvalidRequestError
 from ..options import CallOptions, check_options, check_time
 
-__all__ = ["Call", "QueryValue", "Register", "Response", "Trace", "prepare"]
+__all__ = ["Call", "QueryValue", "Response", "prepare"]
 
 T = TypeVar("T")
 
@@ -47,66 +47,6 @@ class Response(Generic[T]):
     def request_id(self) -> str | None:
         """The answer's `X-Request-Id`, for the 3Commas support."""
         return self.headers.get("x-request-id")
-
-
-class Register(Protocol):
-    """Keeps what is in question."""
-
-    def note(self, entity_id: int) -> None:
-        """Note that a request about this entity is about to leave."""
-        ...
-
-    def settle(self, entity_id: int) -> None:
-        """Take it out: it is known that no attempt so far was carried out."""
-        ...
-
-
-class Trace:
-    """What has happened to one call so far; readable also after its task was cancelled."""
-
-    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "register", "unknown")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        """Attempts that were handed to the network."""
-        self.in_flight = False
-        """An attempt is under way, or was when the call was cancelled."""
-        self.unknown = False
-        """The fate of some attempt is not known."""
-        self.final = False
-        """Set from outside: make no attempt after the one under way."""
-        self.last_error: ThreeCommasError | None = None
-        """What the last attempt that failed ended in."""
-        self.register: Register | None = None
-        """Is told before an attempt leaves; nothing is sent if it raises."""
-        self.entity_id = 0
-        """What the register is told about."""
-
-    def leave(self) -> None:
-        """Take down that an attempt is handed to the network now."""
-        if self.register is not None:
-            self.register.note(self.entity_id)
-        self.attempts += 1
-        self.in_flight = True
-
-    def fail(self, error: ThreeCommasError) -> None:
-        """Take down what the attempt under way has ended in."""
-        self.in_flight = False
-        self.last_error = error
-        self.unknown |= error.may_have_taken_effect
-        if not self.unknown and self.register is not None:
-            self.register.settle(self.entity_id)
-
-    def explain(self, error: RequestNotSentError) -> RequestNotSentError:
-        """Return an error of what was not sent that also says what the last attempt ended in."""
-        if self.last_error is None:
-            return error
-        # Not a copy: it may be of a class of the user's that cannot be copied.
-        kind = ClientClosedError if isinstance(error, ClientClosedError) else RequestNotSentError
-        text = f"{error}. The last attempt: {self.last_error}"
-        explained = kind(text, available_in=error.available_in)
-        explained.__cause__ = self.last_error
-        return explained
 
 
 @frozen

@@ -13,7 +13,7 @@ from ..rate_limit import NoLimit, Permit
 if TYPE_CHECKING:
     from ..endpoint import Bucket, Priority
     from ..rate_limit import RateLimiter
-    from .ending import Ending
+    from .cancel_scope import CancelScope
 
 __all__ = ["GuardedLimiter"]
 
@@ -32,7 +32,7 @@ class GuardedLimiter:
         calls: those that use it; tells a cancellation of theirs from one of foreign code.
     """
 
-    def __init__(self, limiter: RateLimiter, calls: Ending) -> None:
+    def __init__(self, limiter: RateLimiter, calls: CancelScope) -> None:
         self._limiter = limiter
         self._calls = calls
         self._blocked_until = -math.inf

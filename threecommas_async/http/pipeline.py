@@ -11,15 +11,12 @@ import asyncio
 import logging
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import httpx
-
-from ..converter import StructureError, decode_in_steps
 from ..endpoint import Endpoint, Priority
-from ..error_body import one_line
 from ..errors import (
     APIStatusError,
+    Fate,
     RateLimitError,
     RequestNotSentError,
     ResponseDecodeError,
@@ -28,36 +25,32 @@ from ..errors import (
 from ..hooks import AttemptEnded, Blocked, Hook, emit
 from ..logs import log
 from ..ownership import Owner
-from ..retry import Fate, RetryPolicy, classify, next_delay
-from .answers import (
-    NOT_SENT,
-    Redacted,
+from ..retry import RetryPolicy, Trace, next_delay
+from .answer import BLOCKING_BODY_WITHIN, Answer
+from .call import Call, QueryValue, Response, prepare
+from .cancel_scope import CancelScope
+from .exchange import Exchange
+from .failures import (
     after_closing,
     after_deadline,
     blocked_meanwhile,
     closed_before,
-    fate_of,
-    not_sent,
-    refusal,
     slot_too_late,
     stopped,
-    text_of,
-    unanswered,
-    unreadable,
 )
-from .call import Call, QueryValue, Response, Trace, prepare
-from .ending import Ending
 from .limiter import GuardedLimiter
-from .messages import BLOCKING_BODY_WITHIN, Answer, BodyError, KeptBack, Request, receive
-from .request import RequestFactory
-from .transport import HTTPClient
+from .refusals import refusal
+from .request import Request, RequestFactory
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    import httpx
 
     from ..options import CallOptions
-    from ..rate_limit import Gate, Permit, RateLimiter
+    from ..rate_limit import Permit, RateLimiter
     from .auth import SigningAuth
+    from .gate import Gate
 
 __all__ = ["Pipeline"]
 
@@ -95,18 +88,14 @@ class Pipeline:
     ) -> None:
         self.retry = retry
         self.closed = False
-        self._http = http
-        self._borrowed = not isinstance(http, HTTPClient)
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
-        self._auth = auth
-        self._calls = Ending()
-        self._exchanges = Ending()
+        self._calls = CancelScope()
+        self._exchange = Exchange(http, auth, self._calls, max_response_bytes)
         self._limiter = GuardedLimiter(limiter, self._calls)
         self._gate = gate
         self._timeout = timeout
         self._attempt_timeout = attempt_timeout
-        self._max_bytes = max_response_bytes
         self._hooks = tuple(hooks)
         self._owner = Owner("the client")
 
@@ -149,7 +138,7 @@ class Pipeline:
         options = options or {}
         if self._owner.enter():
             self._calls.forget()
-            self._exchanges.forget()
+            self._exchange.forget()
         call = prepare(
             self._prefix,
             endpoint,
@@ -256,7 +245,7 @@ class Pipeline:
                     waited = loop.time() - began
                     longest = self._longest(call)
                     sent, still_counted = True, longest or _STILL_COUNTED
-                    answer = await self._exchange(call, request, longest)
+                    answer = await self._carry(call, request, longest)
                     sent = not isinstance(answer, RequestNotSentError)
                     if isinstance(answer, (Answer, ResponseDecodeError)):
                         still_counted = 0.0
@@ -312,77 +301,15 @@ class Pipeline:
         phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
         return None if None in phases else sum(phase for phase in phases if phase is not None)
 
-    async def _exchange(
+    async def _carry(
         self, call: Call[T], request: Request, longest: float | None
     ) -> Answer | ThreeCommasError:
-        """Send the request and return the answer, or the error that stands for its absence.
-
-        Errors are returned, so that they are raised outside of any `except`: what httpx raised has
-        the signed request in it, and must be reachable neither as cause nor as context.
-        """
-        auth = self._auth if call.endpoint.signed else None
-        ends_at = math.inf if longest is None else asyncio.get_running_loop().time() + longest
-        task = self._exchanges.enter(ends_at)
         try:
-            if isinstance(self._http, HTTPClient):
-                return await self._http.answer(request, auth, self._max_bytes)
-            response = await self._http.send(
-                request, auth=auth, follow_redirects=False, stream=True
-            )
-            return await receive(response, max_bytes=self._max_bytes, request=request)
-        except (Exception, asyncio.CancelledError) as error:
-            refused = (
-                request.head is not None and classify(request.head.status_code) is not Fate.DONE
-            )
-            if isinstance(error, asyncio.CancelledError) and self._exchanges.caused(task):
-                if request.head is not None and refused:
-                    return request.head  # its status says enough, whatever becomes of its body
-                why = f"the whole attempt may take {longest:g} s"
-                return self._done_without_body(call, request, why) or unanswered(call, why)
-            if self._calls.was_cancelled(error):
-                if request.head is not None and refused:
-                    await self._understand(call, request, request.head)  # a 429 blocks all the same
-                raise
-            return self._without_answer(call, request, error)
-        finally:
-            self._exchanges.leave(task)
-
-    def _without_answer(
-        self, call: Call[T], request: Request, error: BaseException
-    ) -> Answer | ThreeCommasError:
-        """Return what an exception means that came in place of an answer."""
-        if isinstance(error, KeptBack):
-            return error.why
-        if isinstance(error, BodyError):
-            if classify(error.answer.status_code) is Fate.DONE:
-                return unreadable(call, self._redacted(error.answer, request), str(error))
-            return error.answer  # its status says enough: a 429 blocks, whatever comes with it
-        # An event hook of the user's may raise the same exceptions, about a request of its own.
-        ours = not self._borrowed or _is_about(error, request)
-        if isinstance(error, httpx.HTTPStatusError) and ours:
-            return Answer(error.response.status_code, error.response.headers, b"")
-        text = self._text_of(error, request)
-        if isinstance(error, NOT_SENT) and ours:
-            return not_sent(call, error, text)
-        # The request may have left.
-        return self._done_without_body(call, request, text) or unanswered(call, text, error)
-
-    def _done_without_body(
-        self, call: Call[T], request: Request, why: str
-    ) -> ResponseDecodeError | None:
-        """Return the error of a change that the server says was made before its body broke off.
-
-        A read whose body breaks off is simply made again.
-        """
-        if request.head is None or not call.unsafe:
-            return None
-        if classify(request.head.status_code) is not Fate.DONE:
-            return None
-        return unreadable(call, self._redacted(request.head, request), f"the body broke off: {why}")
-
-    def _text_of(self, error: BaseException, request: Request) -> str:
-        # Redacted first: a key that is cut in two is not found.
-        return one_line(self._auth.redact(text_of(error), request))
+            return await self._exchange.send(call, request, longest)
+        except asyncio.CancelledError:
+            if request.head is not None and request.head.blocks:
+                await self._understand(call, request, request.head)  # a 429 blocks all the same
+            raise
 
     async def _understand(
         self, call: Call[T], request: Request, answer: Answer | ThreeCommasError
@@ -390,14 +317,12 @@ class Pipeline:
         """Turn an answer into data or an error; after a 429 or 418, block everyone first."""
         if isinstance(answer, ThreeCommasError):
             return answer
-        if classify(answer.status_code) is Fate.DONE:
-            # Answers come in by the dozen: a turn for everyone else before each is parsed.
-            await asyncio.sleep(0)
-            return await self._decoded(call, request, answer)
+        if answer.fate is Fate.DONE:
+            return await self._exchange.understand(call, request, answer)
         bucket = call.endpoint.bucket
         # Which of the two limits was met, nobody says: the longer refusal may be in force.
         penalty = max(self._limiter.penalty, bucket.penalty if bucket else 0.0)
-        redacted = self._redacted(answer, request)
+        redacted = self._exchange.redacted(answer, request)
         error, block = refusal(call, redacted, penalty=penalty)
         if block is not None:
             await self._block(error, block.seconds)
@@ -410,30 +335,6 @@ class Pipeline:
             log.warning("nothing is sent for %.0f s: %s", seconds, error)
         emit(self._hooks, Blocked(status_code=error.status_code, seconds=seconds))
 
-    async def _decoded(
-        self, call: Call[T], request: Request, answer: Answer
-    ) -> Response[T] | ThreeCommasError:
-        reason = ""
-        try:
-            data = await _with_pauses(decode_in_steps(answer.body, call.endpoint.returns))
-            told: object = getattr(data, "id", None)
-            if call.entity_id is None or told == call.entity_id:
-                return Response(data, answer.status_code, answer.headers, answer.body)
-            reason = f"it is about {told!r}, not {call.entity_id}"
-        except StructureError as error:
-            reason = str(error)
-        return unreadable(call, self._redacted(answer, request), reason)
-
-    def _redacted(self, answer: Answer, request: Request) -> Redacted:
-        """Return what errors tell of an answer: without key and signature, which it may echo."""
-        request_id: str | None = answer.headers.get("x-request-id")
-        return Redacted(
-            answer.status_code,
-            answer.headers,
-            self._auth.redact(answer.text, request),
-            request_id and self._auth.redact(request_id, request),
-        )
-
     def _tell(
         self,
         call: Call[T],
@@ -444,7 +345,8 @@ class Pipeline:
     ) -> None:
         if not self._hooks and not log.isEnabledFor(logging.DEBUG):
             return
-        fate, status_code = fate_of(result)
+        fate = Fate.DONE if isinstance(result, Response) else result.fate
+        status_code: int | None = getattr(result, "status_code", None)
         log.debug(
             "%s %s: %s, status %s, waited %.3f s, took %.3f s",
             *(call.endpoint.method, call.path, fate.value, status_code, waited, elapsed),
@@ -461,21 +363,3 @@ class Pipeline:
                 error=None if isinstance(result, Response) else result,
             )
             emit(self._hooks, event)
-
-
-async def _with_pauses(steps: Generator[None, None, T]) -> T:
-    """Run steps to their end, with a turn for everyone else between them."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return cast("T", end.value)
-        await asyncio.sleep(0)
-
-
-def _is_about(error: BaseException, request: Request) -> bool:
-    """Return whether an httpx exception is about this request, and not one that a hook has made."""
-    try:
-        return isinstance(error, httpx.HTTPError) and error.request is request
-    except RuntimeError:  # it names no request
-        return False

@@ -1,24 +1,104 @@
-"""Building the request of a call: everything but the signature, which comes last."""
+"""Building a request: everything but the signature, which comes last."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from .messages import Request
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from ..errors import RequestNotSentError
+    from .answer import Answer
     from .call import Call
 
-__all__ = ["RequestFactory"]
+__all__ = ["KeptBack", "Request", "RequestFactory", "target_of"]
 
 # A request of these says how long its body is, also when it has none.
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-# What `messages.receive` can undo.
+# What `answer.receive` can undo.
 _ACCEPT_ENCODING: Final = "gzip, deflate"
+
+
+class Request(httpx.Request):
+    """A request whose URL is parsed only if someone asks for it.
+
+    Whoever handles it, a transport, an event hook, a mock, sees a complete httpx request. But
+    parsing and escaping a URL takes httpx as long as parsing the answer takes us, and ours are
+    escaped when a call is prepared.
+
+    Args:
+        method: the HTTP method, in capitals.
+        origin: scheme, host and port of the API.
+        target: path and query, escaped, as they stand in the request line.
+        headers: all of them; httpx adds none.
+        body: the body; empty for none.
+        extensions: see httpx.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a request, by name
+        self,
+        method: str,
+        *,
+        origin: httpx.URL,
+        target: str,
+        headers: httpx.Headers,
+        body: bytes,
+        extensions: Mapping[str, Any],
+    ) -> None:
+        stream = httpx.ByteStream(body)
+        super().__init__(method, origin, headers=headers, stream=stream, extensions=extensions)
+        del self.url  # so that the one below counts
+        self.read()
+        self._origin = origin
+        self.target = target
+        self.head: Answer | None = None
+        """Status and headers of the answer, as soon as they are known."""
+        self.on_head: Callable[[Answer], None] | None = None
+        """Called with `head` before the body is read."""
+        self.check: Callable[[], RequestNotSentError | None] | None = None
+        """Return why the request may not leave any more; asked when its connection is made."""
+        self.extensions["trace"] = self._on_event
+
+    @cached_property
+    def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
+        """The URL, parsed."""
+        return self._origin.copy_with(raw_path=self.target.encode())
+
+    def answered(self, head: Answer) -> None:
+        """Take down status and headers of the answer, which come before its body."""
+        self.head = head
+        if self.on_head is not None:
+            self.on_head(head)
+
+    async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
+        """Keep the request back if things have changed while its connection was made.
+
+        https://www.encode.io/httpcore/extensions/#trace
+        """
+        if self.check and event.endswith("send_request_headers.started") and (why := self.check()):
+            raise KeptBack(why)
+
+
+def target_of(request: httpx.Request) -> str:
+    """Return path and query of a request as they stand in the request line."""
+    if isinstance(request, Request):
+        return request.target
+    return request.url.raw_path.decode("ascii")
+
+
+class KeptBack(Exception):  # noqa: N818 - reads better where it is caught
+    """The request did not leave, for it may not any more.
+
+    Attributes:
+        why: the error that says so to whoever called.
+    """
+
+    def __init__(self, why: RequestNotSentError) -> None:
+        super().__init__("the request was kept back")
+        self.why = why
 
 
 class RequestFactory:

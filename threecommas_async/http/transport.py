@@ -17,17 +17,9 @@ import httpcore
 import httpx
 
 from ..config import is_loopback
+from .answer import MAX_RESPONSE_BYTES, Answer, answer_of, collect, decompressed, receive
 from .backend import AsyncioBackend
-from .messages import (
-    MAX_RESPONSE_BYTES,
-    Answer,
-    Request,
-    answer_of,
-    collect,
-    decompressed,
-    receive,
-    target_of,
-)
+from .request import Request, target_of
 
 if TYPE_CHECKING:
     import ssl

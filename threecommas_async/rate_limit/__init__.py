@@ -5,17 +5,15 @@ is sent after a refusal. To write a limiter of your own, see `RateLimiter` and `
 """
 
 from .limiter import NoLimit, Permit, RateLimiter, SlidingWindowLimiter
-from .queue import Gate, Line, Place, Turnstile
+from .queue import Waiter, WaitQueue
 from .window import SlidingWindow
 
 __all__ = [
-    "Gate",
-    "Line",
     "NoLimit",
     "Permit",
-    "Place",
     "RateLimiter",
     "SlidingWindow",
     "SlidingWindowLimiter",
-    "Turnstile",
+    "WaitQueue",
+    "Waiter",
 ]

@@ -26,7 +26,7 @@ from ..config import check_count, check_seconds
 from ..endpoint import Priority
 from ..errors import ConfigurationError, RequestNotSentError
 from ..ownership import Owner
-from .queue import Line, Place
+from .queue import Waiter, WaitQueue
 from .window import SlidingWindow
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class SlidingWindowLimiter(_Cooldown):
         self._general = SlidingWindow(limit, self.window)
         self._buckets: dict[Bucket, SlidingWindow] = {}
         # The kind of a place is the endpoint's own limit: one held up by it is in nobody's way.
-        self._line: Line[Bucket | None, Permit] = Line()
+        self._queue: WaitQueue[Bucket | None, Permit] = WaitQueue()
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -209,19 +209,19 @@ class SlidingWindowLimiter(_Cooldown):
         """
         now = self._enter()
         windows = self._windows(bucket)
-        if not self._line and self._may_go(priority, windows, now):
+        if not self._queue and self._may_go(priority, windows, now):
             return _take(windows)
         if deadline is not None and deadline < self._not_before(priority, windows, now):
             raise self._refusal(priority, windows, now)
-        place = self._line.join(priority, bucket)
+        waiter = self._queue.join(priority, bucket)
         self._serve()
         timer = None
         if deadline is not None:
-            timer = asyncio.get_running_loop().call_at(deadline, self._refuse, place)
+            timer = asyncio.get_running_loop().call_at(deadline, self._refuse, waiter)
         try:
-            return await place.future
+            return await waiter.future
         except asyncio.CancelledError:
-            self._abandon(place)
+            self._abandon(waiter)
             raise
         finally:
             if timer is not None:
@@ -242,7 +242,7 @@ class SlidingWindowLimiter(_Cooldown):
             # Timers and waiters of the loop before are gone with it, and nobody is left to release
             # what was taken there.
             now = self._owner.time()
-            self._timer, self._line = None, Line()
+            self._timer, self._queue = None, WaitQueue()
             self._general = self._general.settled(now)
             self._buckets = {own: window.settled(now) for own, window in self._buckets.items()}
         return self._owner.time()
@@ -280,7 +280,7 @@ class SlidingWindowLimiter(_Cooldown):
         Those in line who also wait for their endpoint's own limit may be overtaken, so they do not
         count as ahead.
         """
-        ahead = sum(self._line.of_kind(p, None) for p in Priority if p <= priority)
+        ahead = sum(self._queue.of_kind(p, None) for p in Priority if p <= priority)
         return max(
             self._blocked_until,
             self._general.available_at(ahead + self._kept_from(priority), now),
@@ -293,7 +293,7 @@ class SlidingWindowLimiter(_Cooldown):
 
     def _serve(self) -> None:
         """Give out what is free, closes first, and set the timer for those who still wait."""
-        if not self._line:
+        if not self._queue:
             return
         now = self._owner.time()
         if now >= self._blocked_until:
@@ -302,23 +302,23 @@ class SlidingWindowLimiter(_Cooldown):
 
     def _give_out(self, now: float) -> None:
         for priority in Priority:
-            while place := self._next(priority, now):
-                self._line.serve(place, _take(self._windows(place.kind)))
+            while waiter := self._next(priority, now):
+                self._queue.serve(waiter, _take(self._windows(waiter.kind)))
             if self._holds_up(priority, now):
                 break  # what these wait for goes to nobody behind them
 
-    def _next(self, priority: Priority, now: float) -> _Place | None:
+    def _next(self, priority: Priority, now: float) -> _Waiter | None:
         """Return who is served next with this priority, None while nobody can be."""
-        for place in self._line.firsts(priority):
-            if self._may_go(priority, self._windows(place.kind), now):
-                return place
+        for waiter in self._queue.firsts(priority):
+            if self._may_go(priority, self._windows(waiter.kind), now):
+                return waiter
         return None
 
     def _holds_up(self, priority: Priority, now: float) -> bool:
         """Return whether someone of this priority waits for the general limit alone."""
         return any(
             len(windows) == 1 or windows[1].free(now) > 0
-            for windows in (self._windows(place.kind) for place in self._line.firsts(priority))
+            for windows in (self._windows(waiter.kind) for waiter in self._queue.firsts(priority))
         )
 
     def _arm(self, now: float) -> None:
@@ -333,7 +333,7 @@ class SlidingWindowLimiter(_Cooldown):
             self._timer.cancel()
             self._timer = None
         # With nothing held, every slot is on its way, and its release will serve.
-        if self._line and math.isfinite(at):
+        if self._queue and math.isfinite(at):
             self._timer = asyncio.get_running_loop().call_at(at, self._wake)
 
     def _all_windows(self) -> _Windows:
@@ -343,25 +343,25 @@ class SlidingWindowLimiter(_Cooldown):
         self._timer = None
         self._serve()
 
-    def _refuse(self, place: _Place) -> None:
+    def _refuse(self, waiter: _Waiter) -> None:
         """Tell one in line that its deadline has come."""
-        if not place.future.done():
-            self._line.leave(place)
+        if not waiter.future.done():
+            self._queue.leave(waiter)
             now = self._owner.time()
-            refusal = self._refusal(place.priority, self._windows(place.kind), now)
-            place.future.set_exception(refusal)
+            refusal = self._refusal(waiter.priority, self._windows(waiter.kind), now)
+            waiter.future.set_exception(refusal)
             self._serve()
 
-    def _abandon(self, place: _Place) -> None:
+    def _abandon(self, waiter: _Waiter) -> None:
         """Leave the line; a slot that was granted in the same moment goes to the next."""
-        self._line.leave(place)
-        future = place.future
+        self._queue.leave(waiter)
+        future = waiter.future
         if future.done() and not future.cancelled() and future.exception() is None:
             future.result().end(self._owner.time(), sent=False, late=0.0)
         self._serve()
 
 
-_Place: TypeAlias = Place["Bucket | None", Permit]
+_Waiter: TypeAlias = Waiter["Bucket | None", Permit]
 
 
 def _take(windows: _Windows) -> Permit:

@@ -12,7 +12,7 @@ from ..endpoint import Bucket, Priority
 from ..errors import ConfigurationError, RequestNotSentError
 from ..logs import log
 from ..ownership import Owner
-from ..rate_limit import Line, Permit, Place, SlidingWindowLimiter
+from ..rate_limit import Permit, SlidingWindowLimiter, Waiter, WaitQueue
 from .alone import Alone
 from .books import Books, Connection, Lease, Reply
 from .clock import uptime
@@ -49,7 +49,7 @@ class _Permit(Permit):
 
 # What someone in line is told. None: Redis is lost, go on alone.
 _Answer: TypeAlias = _Permit | RequestNotSentError | None
-_Place: TypeAlias = Place[int, _Answer]  # its kind is the number of its endpoint's own budget
+_Waiter: TypeAlias = Waiter[int, _Answer]  # its kind is the number of its endpoint's own budget
 
 
 class RedisLimiter:
@@ -137,8 +137,8 @@ class RedisLimiter:
         while self._courier is not None and not self._courier.done():
             self._courier.cancel()
             await asyncio.wait({self._courier})
-        for place in self._line.front(len(self._line)):
-            self._line.serve(place, RequestNotSentError("not sent: the rate limiter was closed"))
+        for waiter in self._queue.front(len(self._queue)):
+            self._queue.serve(waiter, RequestNotSentError("not sent: the rate limiter was closed"))
         # Before the connection is closed, which takes time: whoever asks then opens a new one.
         self._owner = Owner("the rate limiter")
         await self._books.close()
@@ -197,8 +197,8 @@ class RedisLimiter:
         if self._owner.enter():
             self._me = self._books.open()
             self._names = count()
-            self._line: Line[int, _Answer] = Line()
-            self._newcomers: list[tuple[_Place, float]] = []
+            self._queue: WaitQueue[int, _Answer] = WaitQueue()
+            self._newcomers: list[tuple[_Waiter, float]] = []
             self._outlooks: dict[int, SlidingWindow] = {}
             self._go_back()
             self._courier: asyncio.Task[None] | None = None
@@ -209,27 +209,27 @@ class RedisLimiter:
     # --- the line
 
     async def _acquire(self, priority: Priority, own: int, deadline: float | None) -> _Answer:
-        place = self._line.join(priority, own)
+        waiter = self._queue.join(priority, own)
         timer = None
         if deadline is not None:
-            self._newcomers.append((place, deadline))
-            timer = asyncio.get_running_loop().call_at(deadline, self._refuse, place)
+            self._newcomers.append((waiter, deadline))
+            timer = asyncio.get_running_loop().call_at(deadline, self._refuse, waiter)
         self._wake()
         try:
-            return await place.future
+            return await waiter.future
         except asyncio.CancelledError:
-            await self._abandon(place)
+            await self._abandon(waiter)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
 
-    async def _abandon(self, place: _Place) -> None:
+    async def _abandon(self, waiter: _Waiter) -> None:
         """Leave the line; what was granted in the same moment goes back."""
-        self._line.leave(place)
+        self._queue.leave(waiter)
         self._wake()
-        if place.future.done() and not place.future.cancelled():
-            answer = place.future.result()
+        if waiter.future.done() and not waiter.future.cancelled():
+            answer = waiter.future.result()
             if isinstance(answer, _Permit):
                 await self.release(answer, sent=False)
 
@@ -239,9 +239,9 @@ class RedisLimiter:
             account.take()
         return _Permit(name, self._books.took(name, own, since), accounts, alone)
 
-    def _name(self, place: _Place) -> str:
+    def _name(self, waiter: _Waiter) -> str:
         """Return what the permit is called that a place is to get."""
-        return f"{self._me}:{place.arrival}"
+        return f"{self._me}:{waiter.arrival}"
 
     # --- the courier
 
@@ -271,7 +271,7 @@ class RedisLimiter:
                 return  # redis-py writes by asyncio.wait_for: before 3.12 that may swallow a cancel
             if not (
                 self._bell.is_set()
-                or self._line
+                or self._queue
                 or self._books.untold
                 or self._books.live
                 or (self._lost and self._alone)
@@ -283,34 +283,35 @@ class RedisLimiter:
 
     async def _call(self) -> float:
         """Call Redis once; return the seconds until the next call, if nobody wakes us before."""
-        places = self._line.front(self.limit)  # of each kind no more than could be served at once
+        waiters = self._queue.front(self.limit)  # of each kind no more than could be served at once
         # The books know closes and the rest; who goes first among the closes is decided here.
         wants = [
-            (max(place.priority, Priority.CLOSE), place.kind, self._name(place)) for place in places
+            (max(waiter.priority, Priority.CLOSE), waiter.kind, self._name(waiter))
+            for waiter in waiters
         ]
         since = uptime()
         try:
             async with asyncio.timeout(self.timeout):
                 reply = await self._books.call(wants)
         except Exception as error:  # noqa: BLE001 - whatever it was, those in line must hear of it
-            await self._on_loss(f"{type(error).__name__}: {error}".removesuffix(": "), places)
+            await self._on_loss(f"{type(error).__name__}: {error}".removesuffix(": "), waiters)
             return self._heartbeat
         if self._lost:
             log.warning("Redis answers again")
             self._go_back()
-        for place in (places[number - 1] for number in reply.granted):
-            permit = self._grant(self._name(place), place.kind, since)
-            if place.future.done():  # cancelled meanwhile
+        for waiter in (waiters[number - 1] for number in reply.granted):
+            permit = self._grant(self._name(waiter), waiter.kind, since)
+            if waiter.future.done():  # cancelled meanwhile
                 await self.release(permit, sent=False)
             else:
-                self._line.serve(place, permit)
+                self._queue.serve(waiter, permit)
         now = self._owner.time()
         self._look_out(reply, now)
         pause = min(
             max(0.0, self._books.renew_at - now),
             min(LOOK, self._heartbeat) if self._books.live else self._heartbeat,
         )
-        if self._line:
+        if self._queue:
             pause = min(pause, reply.wait, self._books.floor(reply, now) - now)
         return pause
 
@@ -323,36 +324,36 @@ class RedisLimiter:
         if self._books.untold:
             return  # slots given back, perhaps: the next call follows at once
         newcomers, self._newcomers = self._newcomers, []
-        for place, deadline in newcomers:
-            if deadline < self._not_before(place, now):
-                self._refuse(place)
+        for waiter, deadline in newcomers:
+            if deadline < self._not_before(waiter, now):
+                self._refuse(waiter)
 
-    def _windows(self, place: _Place, ahead: int) -> list[tuple[SlidingWindow, int]]:
+    def _windows(self, waiter: _Waiter, ahead: int) -> list[tuple[SlidingWindow, int]]:
         """Return what bounds one in line, and how many slots of each are not for it.
 
         For each of its budgets that is what Redis has said of it, and this process's own account.
         """
-        kept = self.reserve if place.priority is Priority.NORMAL else 0
-        numbers = sorted({1, place.kind})
+        kept = self.reserve if waiter.priority is Priority.NORMAL else 0
+        numbers = sorted({1, waiter.kind})
         windows = chain(
             ((number, self._outlooks.get(number)) for number in numbers),
-            zip(numbers, self._books.accounts(place.kind), strict=True),
+            zip(numbers, self._books.accounts(waiter.kind), strict=True),
         )
         return [(it, kept + ahead if number == 1 else 0) for number, it in windows if it]
 
-    def _not_before(self, place: _Place, now: float) -> float:
+    def _not_before(self, waiter: _Waiter, now: float) -> float:
         """Return before when one in line certainly gets no slot.
 
         Those ahead may leave at any moment, and so may the slots of requests under way come back.
         """
-        bounds = (window.not_before(kept, now) for window, kept in self._windows(place, ahead=0))
+        bounds = (window.not_before(kept, now) for window, kept in self._windows(waiter, ahead=0))
         return max(self._books.blocked_until, *bounds)
 
-    def _refusal(self, place: _Place) -> RequestNotSentError:
+    def _refusal(self, waiter: _Waiter) -> RequestNotSentError:
         now = self._owner.time()
         # With a limit of its own, one in line may be overtaken.
-        ahead = sum(self._line.of_kind(p, 1) for p in Priority if p <= place.priority)
-        times = (window.available_at(nth, now) for window, nth in self._windows(place, ahead))
+        ahead = sum(self._queue.of_kind(p, 1) for p in Priority if p <= waiter.priority)
+        times = (window.available_at(nth, now) for window, nth in self._windows(waiter, ahead))
         available_in = max(0.0, max(self._books.blocked_until, *times) - now)
         return RequestNotSentError(
             "not sent: the shared rate limit has no slot before the deadline, "
@@ -360,31 +361,31 @@ class RedisLimiter:
             available_in=available_in,
         )
 
-    def _refuse(self, place: _Place) -> None:
+    def _refuse(self, waiter: _Waiter) -> None:
         """Tell one in line that it gets no slot before its deadline."""
-        if not place.future.done():
-            self._line.leave(place)
-            self._line.serve(place, self._refusal(place))
+        if not waiter.future.done():
+            self._queue.leave(waiter)
+            self._queue.serve(waiter, self._refusal(waiter))
             self._wake()  # Redis must know that it waits no more
 
     # --- without Redis
 
-    async def _on_loss(self, reason: str, asked: Sequence[_Place]) -> None:
+    async def _on_loss(self, reason: str, asked: Sequence[_Waiter]) -> None:
         """Pass on that a call failed. What it asked for may have been granted all the same."""
-        for place in asked[: max(0, _ENOUGH - self._books.untold)]:
-            self._books.ended(self._name(place), place.kind, sent=False)
+        for waiter in asked[: max(0, _ENOUGH - self._books.untold)]:
+            self._books.ended(self._name(waiter), waiter.kind, sent=False)
         self._books.renew_at = -math.inf
         if not self._lost:
             self._lost = True
             log.warning("Redis does not answer: %s", reason)
             if self._alone is not None:
                 await self._alone.begin(max(self._books.silence, self.blocked_for()))
-        for place in self._line.front(len(self._line)):
+        for waiter in self._queue.front(len(self._queue)):
             error = RequestNotSentError(
                 f"not sent: the Redis that keeps the rate limit does not answer ({reason}); "
                 "nothing has happened, it is safe to call again"
             )
-            self._line.serve(place, None if self._alone else error)
+            self._queue.serve(waiter, None if self._alone else error)
 
     def _go_back(self) -> None:
         """Ask Redis again."""

@@ -12,7 +12,6 @@ from ..closing import (
     is_missing,
     smart_trade_is_cancellable,
     smart_trade_is_closable,
-    stops_everything,
 )
 from ..endpoint import Endpoint, Permission, Priority, Safety
 from ..errors import RequestNotSentError, ThreeCommasError
@@ -20,7 +19,7 @@ from ..models.smart_trade import SmartTrade
 from .closable import ResourceTarget
 
 if TYPE_CHECKING:
-    from ..http import Trace
+    from ..retry import Trace
 
 __all__ = ["CANCEL", "cancelling"]
 
@@ -119,7 +118,7 @@ class _Cancelling(ResourceTarget[SmartTrade]):
         try:
             return await self.read(entity_id, Priority.IN_QUESTION)
         except ThreeCommasError as error:
-            if is_missing(error) or stops_everything(error):
+            if is_missing(error) or error.stops_everything:
                 raise
             failure = RequestNotSentError(
                 f"trade {entity_id}: not cancelled, for it could not be read first: {error}"

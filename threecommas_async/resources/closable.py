@@ -20,7 +20,6 @@ from ..closing import (
     wait_closed,
 )
 from ..endpoint import Endpoint, Priority
-from ..http import Trace
 from ..options import (
     CallOptions,
     check_callback,
@@ -30,6 +29,7 @@ from ..options import (
     check_options,
     check_seconds,
 )
+from ..retry import Trace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..closing import Phase
     from ..http import Pipeline, QueryValue
-    from .paging import PagedList
+    from .listing import PagedList
 
 __all__ = ["ClosableResource", "ResourceTarget", "split_filters"]
 

@@ -10,8 +10,8 @@ from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..models.deal import Deal
 from ..options import CallOptions, check_count, check_id, check_options
 from .closable import ClosableResource, ResourceTarget, split_filters
-from .matching import check_filters, pair_facts, scope_of
-from .paging import PAGE_SIZE, PagedList
+from .filters import check_filters, pair_facts, scope_of
+from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..closing import CloseOutcome, CloseReport
-    from ..http import Trace
+    from ..retry import Trace
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
 

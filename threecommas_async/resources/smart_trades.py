@@ -12,8 +12,8 @@ from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_count, check_id, check_options
 from .cancelling import CANCEL, cancelling
 from .closable import ClosableResource, ResourceTarget, split_filters
-from .matching import check_filters, pair_facts, scope_of
-from .paging import PAGE_SIZE, PagedList
+from .filters import check_filters, pair_facts, scope_of
+from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 
 from ..errors import (
-    APIStatusError,
     ClientClosedError,
     OutcomeUnknownError,
-    PlanLimitError,
     RequestNotSentError,
     ResponseDecodeError,
     ThreeCommasError,
-    api_status_error,
 )
-from ..retry import Block, Fate, classify, read_block
-from .call import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from .call import Call, Trace
+    from ..retry import Trace
+    from .call import Call
+    from .refusals import Redacted
 
 __all__ = [
     "NOT_SENT",
-    "Redacted",
     "after_closing",
     "after_deadline",
     "blocked_meanwhile",
     "closed_before",
-    "fate_of",
     "not_sent",
-    "refusal",
     "slot_too_late",
     "stopped",
     "text_of",
@@ -53,15 +44,6 @@ NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-
-
-class Redacted(NamedTuple):
-    """What errors tell of an answer; key and signature, which it may echo, are blotted out."""
-
-    status_code: int
-    headers: Mapping[str, str]
-    body: str
-    request_id: str | None
 
 
 def not_sent(call: Call[T], cause: BaseException, text: str) -> RequestNotSentError:
@@ -110,35 +92,6 @@ def unreadable(call: Call[T], answer: Redacted, reason: str) -> ResponseDecodeEr
     )
 
 
-def refusal(
-    call: Call[T], answer: Redacted, *, penalty: float
-) -> tuple[APIStatusError, Block | None]:
-    """Return the error for an answer with an error status, and the block that it sets.
-
-    Args:
-        call: what was asked.
-        answer: the answer.
-        penalty: seconds of block to assume for a 429 that names no time.
-    """
-    block = None
-    if answer.status_code in {418, 429}:
-        now = datetime.now(UTC)
-        block = read_block(
-            answer.status_code, answer.headers, answer.body, penalty=penalty, now=now
-        )
-    error = api_status_error(
-        status_code=answer.status_code,
-        method=call.endpoint.method,
-        path=call.path,
-        body=answer.body,
-        unsafe=call.unsafe,
-        request_id=answer.request_id,
-        retry_at=block.retry_at if block else None,
-        time_named=bool(block and block.named),
-    )
-    return error, None if isinstance(error, PlanLimitError) else block
-
-
 def stopped(call: Call[T]) -> RequestNotSentError:
     """Return the error of an attempt that was not made, for no more are to be made."""
     return _kept_back(call, "it was stopped")
@@ -184,17 +137,6 @@ def closed_before(call: Call[T]) -> ClientClosedError:
     return ClientClosedError(
         f"{call.endpoint.method} {call.path}: not sent, the client is closed; nothing has happened"
     )
-
-
-def fate_of(result: Response[T] | ThreeCommasError) -> tuple[Fate, int | None]:
-    """Return what an attempt came to, and the status of its answer if there was one."""
-    if isinstance(result, RequestNotSentError):
-        return Fate.NOT_SENT, None
-    if isinstance(result, APIStatusError):
-        return classify(result.status_code, from_api=result.from_api), result.status_code
-    if isinstance(result, (Response, ResponseDecodeError)):
-        return Fate.DONE, result.status_code
-    return Fate.UNKNOWN, None
 
 
 def _described(kind: type[BaseException], text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..closing import Match, Scope
 from ..options import check_filter
-from .paging import PAGE_SIZE
+from .listing import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -1,20 +1,22 @@
-"""Requests and answers: httpx's own, without the work that is known to be needless."""
+"""Reading an answer: head first, then a body of bounded size, decompressed."""
 
 from __future__ import annotations
 
 import asyncio
 import zlib
 from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 from attrs import frozen
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from ..errors import fate_of_status
 
-    from ..errors import RequestNotSentError
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator
+
+    from ..errors import Fate
+    from .request import Request
 
 __all__ = [
     "BLOCKING_BODY_WITHIN",
@@ -22,13 +24,10 @@ __all__ = [
     "Answer",
     "BodyError",
     "BodyTooLarge",
-    "KeptBack",
-    "Request",
     "answer_of",
     "collect",
     "decompressed",
     "receive",
-    "target_of",
 ]
 
 # The longest list page seen (100 trades) has 300 KB.
@@ -43,73 +42,6 @@ BLOCKING_BODY_WITHIN: Final = 1.0
 _AS_IT_IS: Final = frozenset({"", "identity"})
 # Decompressing more at a time than this would hold up the event loop.
 _PIECE = 64 * 1024
-
-
-class Request(httpx.Request):
-    """A request whose URL is parsed only if someone asks for it.
-
-    Whoever handles it, a transport, an event hook, a mock, sees a complete httpx request. But
-    parsing and escaping a URL takes httpx as long as parsing the answer takes us, and ours are
-    escaped when a call is prepared.
-
-    Args:
-        method: the HTTP method, in capitals.
-        origin: scheme, host and port of the API.
-        target: path and query, escaped, as they stand in the request line.
-        headers: all of them; httpx adds none.
-        body: the body; empty for none.
-        extensions: see httpx.
-    """
-
-    def __init__(  # noqa: PLR0913 - the parts of a request, by name
-        self,
-        method: str,
-        *,
-        origin: httpx.URL,
-        target: str,
-        headers: httpx.Headers,
-        body: bytes,
-        extensions: Mapping[str, Any],
-    ) -> None:
-        stream = httpx.ByteStream(body)
-        super().__init__(method, origin, headers=headers, stream=stream, extensions=extensions)
-        del self.url  # so that the one below counts
-        self.read()
-        self._origin = origin
-        self.target = target
-        self.head: Answer | None = None
-        """Status and headers of the answer, as soon as they are known."""
-        self.on_head: Callable[[Answer], None] | None = None
-        """Called with `head` before the body is read."""
-        self.check: Callable[[], RequestNotSentError | None] | None = None
-        """Return why the request may not leave any more; asked when its connection is made."""
-        self.extensions["trace"] = self._on_event
-
-    @cached_property
-    def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
-        """The URL, parsed."""
-        return self._origin.copy_with(raw_path=self.target.encode())
-
-    def answered(self, head: Answer) -> None:
-        """Take down status and headers of the answer, which come before its body."""
-        self.head = head
-        if self.on_head is not None:
-            self.on_head(head)
-
-    async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
-        """Keep the request back if things have changed while its connection was made.
-
-        https://www.encode.io/httpcore/extensions/#trace
-        """
-        if self.check and event.endswith("send_request_headers.started") and (why := self.check()):
-            raise KeptBack(why)
-
-
-def target_of(request: httpx.Request) -> str:
-    """Return path and query of a request as they stand in the request line."""
-    if isinstance(request, Request):
-        return request.target
-    return request.url.raw_path.decode("ascii")
 
 
 class WholeBody(httpx.AsyncByteStream):
@@ -140,24 +72,17 @@ class Answer:
         return self.body.decode("utf-8", errors="replace")
 
     @property
+    def fate(self) -> Fate:
+        """What it means for its request."""
+        return fate_of_status(self.status_code)
+
+    @property
     def blocks(self) -> bool:
         """Whether it refuses whatever else is sent for a while."""
         return self.status_code in _BLOCKING
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status_code}>"
-
-
-class KeptBack(Exception):  # noqa: N818 - reads better where it is caught
-    """The request did not leave, for it may not any more.
-
-    Attributes:
-        why: the error that says so to whoever called.
-    """
-
-    def __init__(self, why: RequestNotSentError) -> None:
-        super().__init__("the request was kept back")
-        self.why = why
 
 
 class BodyError(Exception):

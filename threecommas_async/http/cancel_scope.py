@@ -1,4 +1,4 @@
-"""Ending calls from outside: one that takes too long, or all of them with their client."""
+"""CancelScope calls from outside: one that takes too long, or all of them with their client."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import math
 from typing import TypeAlias
 
-__all__ = ["Ending"]
+__all__ = ["CancelScope"]
 
 _Task: TypeAlias = "asyncio.Task[object]"
 
 
-class Ending:
+class CancelScope:
     """Cancels tasks, and knows of which cancellations it was the cause.
 
     It does what `asyncio.timeout` does, with one timer for all tasks: a timer for each attempt
