@@ -11,19 +11,16 @@ import asyncio
 import selectors
 import socket
 from contextlib import asynccontextmanager
-from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
+from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] # tuples
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable
 
 __all__ = ["AsyncioBackend"]
-
-# What `getaddrinfo` tells of one address: family, kind, protocol, name, where.
-_Address: TypeAlias = "tuple[int, int, int, str, tuple[Any, ...]]"
 
 # An address that does not answer gets so many seconds before the next is tried beside it.
 _HEAD_START = 0.25
@@ -53,11 +50,15 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002 - never given by us
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
     ) -> httpcore.AsyncNetworkStream:
-        """Connect, trying the host's addresses side by side."""
+        """Connect, trying the host's addresses side by side.
+
+        `loop.create_connection` can do so too, but loses a socket when it is cancelled in the
+        moment in which the socket is connected.
+        """
         async with _connecting(timeout):
             loop = asyncio.get_running_loop()
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            connected = await _first_to_connect(_taking_turns(found))
+            connected = await start_connection(found, happy_eyeballs_delay=_HEAD_START)
             return _Unencrypted(connected) if self._encrypted else await _open(connected)
 
 
@@ -70,63 +71,9 @@ async def _connecting(timeout: float | None) -> AsyncGenerator[None]:
     except TimeoutError as error:
         raise httpcore.ConnectTimeout(str(error)) from error
     # A host name or port that cannot exist is a ValueError (UnicodeError is one) or an
-    # OverflowError; ssl.SSLError is an OSError.
-    except (OSError, ValueError, OverflowError) as error:
+    # OverflowError; ssl.SSLError is an OSError; uvloop raises some as RuntimeError.
+    except (OSError, ValueError, OverflowError, RuntimeError) as error:
         raise httpcore.ConnectError(str(error)) from error
-
-
-def _taking_turns(found: Sequence[_Address]) -> list[_Address]:
-    """Sort the addresses so that IPv6 and IPv4 take turns, beginning with the system's choice."""
-    families: dict[int, list[_Address]] = {}
-    for address in found:
-        families.setdefault(address[0], []).append(address)
-    turns = zip_longest(*families.values())
-    return [address for turn in turns for address in turn if address is not None]
-
-
-async def _first_to_connect(addresses: Sequence[_Address]) -> socket.socket:
-    """Return the first socket that connects; a further address is tried every quarter second.
-
-    `loop.create_connection` can do this too ("happy eyeballs"), but loses a socket when it is
-    cancelled in the moment in which the socket is connected.
-    """
-    waiting, tasks = list(addresses), set[asyncio.Task[socket.socket]]()
-    pending, winner = set[asyncio.Task[socket.socket]](), None
-    error: BaseException = OSError("the host has no address")
-    try:
-        while waiting or pending:
-            if waiting:
-                task = asyncio.create_task(_connected_socket(waiting.pop(0)))
-                tasks.add(task)
-                pending.add(task)
-            done, pending = await asyncio.wait(
-                pending,
-                timeout=_HEAD_START if waiting else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            for task in done:
-                if failure := task.exception():
-                    error = failure
-                else:
-                    winner = task
-                    return task.result()
-        raise error
-    finally:
-        for task in tasks - {winner}:
-            if not task.cancel() and not task.cancelled() and not task.exception():
-                task.result().close()
-
-
-async def _connected_socket(address: _Address) -> socket.socket:
-    family, kind, protocol, _, where = address
-    connecting = socket.socket(family, kind, protocol)
-    try:
-        connecting.setblocking(False)  # noqa: FBT003 - socket's interface
-        await asyncio.get_running_loop().sock_connect(connecting, where)
-    except BaseException:
-        connecting.close()
-        raise
-    return connecting
 
 
 class _Bytes(asyncio.Protocol):
