@@ -252,14 +252,14 @@ def _class_hook(cls: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - 
     attrs.resolve_types(cls)
     fields = attrs.fields(cls)
     names: dict[str, Any] = {"cls": cls, "_wrong": _wrong, "_items": _items}
-    begin, prefix, end = _construction(cls, names)
+    begin, assign, end = _construction(cls, names)
     lines = [
         "def construct(data, _=None):",
         "  if type(data) is not dict:",
         f"    raise _wrong({cls.__name__!r}, 'an object', data)",
         "  get = data.get",
         *begin,
-        *(line for field in fields for line in _field_lines(cls, field, prefix, converter, names)),
+        *(line for field in fields for line in _field_lines(cls, field, assign, converter, names)),
         *end,
     ]
     exec("\n".join(lines), names)  # noqa: S102 - the text is made from our own classes only
@@ -267,11 +267,10 @@ def _class_hook(cls: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - 
 
 
 def _construction(cls: type[Any], names: dict[str, Any]) -> tuple[list[str], str, list[str]]:
-    """Return the lines before the fields, what each field's name is prefixed with, the lines after.
+    """Return the lines before the fields, how a field is assigned, and the lines after.
 
-    The frozen `__init__` sets every field through a function, which takes as long as all the checks
-    together. So a model begins as its own subclass that can be written to, and becomes what it is
-    when it is complete; to whoever gets it, it is frozen like any other.
+    The frozen `__init__` sets every field through a function of Python, which takes as long as all
+    the checks together. The slots' own setters, which are C, do the same.
     """
     fields = attrs.fields(cls)
     slots = [getattr(cls, f.name, None) for f in fields]
@@ -279,37 +278,36 @@ def _construction(cls: type[Any], names: dict[str, Any]) -> tuple[list[str], str
     plain = not any(f.validator or f.converter for f in fields)
     if not (slotted and plain) or hasattr(cls, "__attrs_post_init__"):
         arguments = ", ".join(f"{f.alias}=_{f.name}" for f in fields)
-        return [], "_", [f"  return cls({arguments})"]
-    open_to_writing = {
-        "__slots__": (),
-        "__setattr__": object.__setattr__,
-        "__delattr__": object.__delattr__,
-    }
-    names["draft"] = type(cls.__name__, (cls,), open_to_writing)
+        return [], "_{name} = {value}", [f"  return cls({arguments})"]
+    names |= {f"set_{f.name}": slot.__set__ for f, slot in zip(fields, slots, strict=True) if slot}
     names["new"] = object.__new__
-    begin = ["  it = new(draft)"]
+    begin = ["  it = new(cls)"]
     if all(f.default is not attrs.NOTHING for f in fields):
         names["nothing"] = cls()
         begin = ["  if not data: return nothing", *begin]
-    return begin, "it.", ["  it.__class__ = cls", "  return it"]
+    return begin, "set_{name}(it, {value})", ["  return it"]
 
 
 def _field_lines(
     cls: type[Any],
     field: attrs.Attribute[Any],
-    prefix: str,
+    assign: str,
     converter: Converter,
     names: dict[str, Any],
 ) -> list[str]:
-    """Write the lines that read one field."""
-    wire, target = field.metadata.get(WIRE, field.name), prefix + field.name
+    """Write the lines that read one field; `assign` is how it is assigned."""
+    wire = field.metadata.get(WIRE, field.name)
+
+    def to(value: str) -> str:
+        return assign.format(name=field.name, value=value)
+
     where = f"{cls.__name__}.{wire}"
     kind = _without_none(field.type)
     hook, read = f"{field.name}_hook", f"  v = get({wire!r})"
     if field.default is attrs.NOTHING:
         null = f"  if v is None: raise _wrong({where!r}, 'a value', None)"
     else:
-        null = f"  if v is None: {target} = {field.name}_default"
+        null = f"  if v is None: {to(f'{field.name}_default')}"
         names[f"{field.name}_default"] = field.default
     members = _open_enum(kind)
     on_the_wire = str if members else kind
@@ -318,11 +316,11 @@ def _field_lines(
         is_not = f"type(v) is not {cast('type[Any]', on_the_wire).__name__}"
         if members:
             names[hook] = members.get
-            return [read, null, f"  elif {is_not}: {wrong}", f"  else: {target} = {hook}(v, v)"]
+            return [read, null, f"  elif {is_not}: {wrong}", f"  else: {to(f'{hook}(v, v)')}"]
         if field.default is None:
-            return [read, f"  if {is_not} and v is not None: {wrong}", f"  {target} = v"]
-        return [read, null, f"  elif {is_not}: {wrong}", f"  else: {target} = v"]
-    return [read, null, f"  else: {target} = {_expression(kind, hook, where, converter, names)}"]
+            return [read, f"  if {is_not} and v is not None: {wrong}", f"  {to('v')}"]
+        return [read, null, f"  elif {is_not}: {wrong}", f"  else: {to('v')}"]
+    return [read, null, f"  else: {to(_expression(kind, hook, where, converter, names))}"]
 
 
 def _expression(
