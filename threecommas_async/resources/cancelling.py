@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from ..closing import is_missing, stops_everything
 from ..endpoint import Endpoint, Permission, Priority, Safety
-from ..errors import RequestNotSentError, ThreeCommasError
+from ..errors import RequestNotSentError, ResponseDecodeError, ThreeCommasError
 from ..lifecycle import Phase, smart_trade_is_cancellable, smart_trade_is_closable
 from ..models.smart_trade import SmartTrade
 from .closable import ResourceTarget
@@ -106,7 +106,11 @@ class _Cancelling(ResourceTarget[SmartTrade]):
         return answer.data
 
     async def _close_instead(self, entity_id: int, trace: Trace) -> SmartTrade:
-        trade = await self.instead.close(entity_id, trace)
+        try:
+            trade = await self.instead.close(entity_id, trace)
+        except ResponseDecodeError:
+            self.registry.accept(entity_id)  # it was, whatever reads that lag behind may show
+            raise
         self.registry.accept(entity_id)
         return trade
 
