@@ -131,7 +131,7 @@ class Pipeline:
                 too late; it does not shorten the wait for the answer.
 
         Raises:
-            ConfigurationError: called from another process or event loop than before.
+            ConfigurationError: made in another process, or in use on another event loop.
             InvalidRequestError: an argument that cannot be sent.
             RequestNotSentError: nothing left; also when the deadline leaves no time for it.
             OutcomeUnknownError: no answer that could be understood.

@@ -66,13 +66,23 @@ async def test_a_second_event_loop_beside_the_first_is_refused_with_what_to_do()
 
 _FORKS = """
 import asyncio, os, sys
-from threecommas_async import ConfigurationError, SlidingWindowLimiter
+from threecommas_async import AsyncClient, ConfigurationError, SlidingWindowLimiter
 from threecommas_async.endpoint import Priority
 
 limiter = SlidingWindowLimiter()
+client = AsyncClient("key", secret="secret")
 
 async def use():
     await limiter.release(await limiter.acquire(Priority.CLOSE), sent=True)
+
+def refused(call):
+    if os.fork() == 0:
+        try:
+            asyncio.run(call())
+        except ConfigurationError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.wait()
 
 async def use_and_fork():
     await use()
@@ -85,14 +95,11 @@ async def use_and_fork():
         os._exit(0)
     os.waitpid(child, 0)
 
+refused(use)  # made here, and used by nobody yet
+refused(client.users.validate)
+refused(lambda: client.deals.close_by_market(1))
 asyncio.run(use_and_fork())
-if os.fork() == 0:
-    try:
-        asyncio.run(use())
-    except ConfigurationError as error:
-        print(error, flush=True)
-    os._exit(0)
-os.wait()
+refused(use)
 """
 
 
@@ -102,13 +109,15 @@ def test_after_a_fork_it_is_refused_with_what_to_do() -> None:
         [sys.executable, "-c", _FORKS], capture_output=True, text=True, timeout=50, check=True
     )
     refusals = done.stdout.splitlines()
-    assert len(refusals) == 2, done.stderr
+    assert len(refusals) == 5, done.stderr
     for refusal in refusals:
         assert "after the fork, in each process" in refusal
         assert "docs/sharing.md" in refusal
 
 
+@pytest.mark.parametrize("used", [False, True])
 def test_another_process_is_refused_with_and_without_an_event_loop(
+    used: bool,  # noqa: FBT001 - a parameter
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     owner = Owner("it")
@@ -116,11 +125,12 @@ def test_another_process_is_refused_with_and_without_an_event_loop(
     async def use() -> None:
         owner.enter()
 
-    asyncio.run(use())
+    if used:
+        asyncio.run(use())
     with pytest.raises(RuntimeError, match="no running event loop"):
         owner.enter()
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(ConfigurationError, match="it was first used in another process"):
+    with pytest.raises(ConfigurationError, match="it was made in another process"):
         owner.enter()
-    with pytest.raises(ConfigurationError, match="it was first used in another process"):
+    with pytest.raises(ConfigurationError, match="it was made in another process"):
         asyncio.run(use())
