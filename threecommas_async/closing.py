@@ -203,9 +203,11 @@ class _Close(Generic[T]):
                     self.target.registry.accept(self.entity_id)
                 self.on_error(error)
             else:
-                if not self.trace.attempts:  # it was over before anything had to be sent
-                    return self._by_status(entity, CloseState.ALREADY_CLOSED)
-                return self._by_status(entity, CloseState.ACCEPTED)
+                # Where nothing had to be sent it was over before, by another or by one in question.
+                ours = self.trace.attempts or self.trace.unknown
+                return self._by_status(
+                    entity, CloseState.ACCEPTED if ours else CloseState.ALREADY_CLOSED
+                )
             verdict = self._without_reading(error) or await self._look(error)
             if not verdict.again or posts >= self.policy.attempts:
                 return verdict

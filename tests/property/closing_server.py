@@ -39,7 +39,12 @@ TOLD = {*CloseState} - {CloseState.UNKNOWN, CloseState.NOT_SENT, CloseState.REJE
 CLOSABLE = {"POST": "waiting_targets", "DELETE": "waiting_position"}
 """The status in which a trade can be closed by a request of that method."""
 
-TOLERATED = {"rejected, and late", "unknown for nothing", "cancelled without waiting"}
+TOLERATED = {
+    "rejected, and late",
+    "unknown for nothing",
+    "cancelled without waiting",
+    "already closed, by a round before",  # where another call has settled it between the two
+}
 """What the package does not keep yet. Take out what is mended, and the machine holds it to that."""
 
 PAIRS = ("USDT_BTC", "USDT_ETH")
@@ -372,6 +377,8 @@ class Server(Api):
         }
         if "rejected, and late" in TOLERATED and outcome.attempts > 1:
             truths[CloseState.REJECTED] = True
+        if "already closed, by a round before" in TOLERATED and call.kind == "close_all":
+            truths[CloseState.ALREADY_CLOSED] = done
         if "unknown for nothing" in TOLERATED:
             truths[CloseState.UNKNOWN] = True
         truth = f"{status=} {done=} {mine=} {pending=}"

@@ -16,7 +16,7 @@ from tests.support import (
     trade_json,
     wrong_type_after,
 )
-from threecommas_async import CloseState, OutcomeUnknownError, ResponseDecodeError
+from threecommas_async import CloseState, OutcomeUnknownError, ResponseDecodeError, RetryPolicy
 
 pytestmark = pytest.mark.looptime
 
@@ -177,6 +177,35 @@ async def test_an_entry_closed_in_place_of_its_cancel_is_not_closed_again_either
         report = await client.smart_trades.close_many(report.leftovers, deadline=5.0)
     assert states(report) == {1: CloseState.UNKNOWN}
     assert api.posts == {1: 1}
+
+
+async def test_a_cancel_in_question_that_has_happened_was_not_done_by_another() -> None:
+    """Its second round reads it twice: when it is looked at, and right before it is cancelled."""
+
+    async def garbled(api: Api, trade_id: int) -> httpx.Response:
+        api.status[trade_id] = "cancellation_pending"
+        return httpx.Response(200, text="<<<")
+
+    lagging = 1 + RetryPolicy().attempts + 1
+
+    async def read(trade_id: int) -> httpx.Response | None:
+        if api.count("GET", f"/{trade_id}") > lagging:
+            return None
+        return httpx.Response(200, json=trade_json(trade_id, "waiting_position"))
+
+    def list_(request: httpx.Request) -> httpx.Response | None:
+        if api.count("GET", "/1") > lagging:
+            return None
+        return httpx.Response(200, json=[trade_json(1, "waiting_position")])
+
+    api = Api([1])
+    api.status[1] = "waiting_position"
+    api.cancel_faults[1] = [garbled]
+    api.on_read, api.on_list = read, list_
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_all(pending="cancel")
+    assert states(report) == {1: CloseState.ACCEPTED}
+    assert api.count("DELETE") == 1
 
 
 # --- a close in question that a read shows as closing
