@@ -261,6 +261,10 @@ class Pipeline:
                 return result
             raise result
 
+    def redact(self, text: str) -> str:
+        """Return a server's text without the key that it may have echoed, see `SigningAuth`."""
+        return self._auth.redact(text)
+
     @property
     def read_timeout(self) -> float:
         """Seconds without a byte of the answer after which an attempt is given up."""

@@ -48,7 +48,7 @@ def cancelling(target: ResourceTarget[SmartTrade]) -> ResourceTarget[SmartTrade]
         active=target.active,
         phase=target.phase,
         is_closable=_is_to_end,
-        failure=target.failure,
+        failure_text=target.failure_text,
         cancels=True,
         instead=target,
     )
