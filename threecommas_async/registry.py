@@ -136,6 +136,16 @@ class CloseRegistry(Generic[T]):
     def _may_lag(self, accepted_at: float) -> bool:
         return asyncio.get_running_loop().time() < accepted_at + READS_MAY_LAG
 
+    def enter(self) -> None:
+        """Begin anew on another event loop: those who waited on the one before are gone with it.
+
+        Raises:
+            ConfigurationError: used in another process, or on an event loop beside the first.
+        """
+        if self._owner.enter():
+            self._turns.clear()
+            self._turnstile = Turnstile(_BEGIN_A_TURN)
+
     async def take_turn(self, entity_id: int) -> Turn[T] | CloseOutcome[T]:
         """Wait until no other close of this id is under way.
 
@@ -143,9 +153,7 @@ class CloseRegistry(Generic[T]):
             The turn, to be ended with `end_turn`, whatever happens; or what became of the close
             before this one, where that settles it for this one too.
         """
-        if self._owner.enter():  # those who waited on another event loop are gone with it
-            self._turns.clear()
-            self._turnstile = Turnstile(_BEGIN_A_TURN)
+        self.enter()
         await self._turnstile.enter()
         while (before := self._turns.get(entity_id)) is not None:
             future: asyncio.Future[CloseOutcome[T] | None] = (

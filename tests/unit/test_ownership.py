@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from threecommas_async import ConfigurationError, SlidingWindowLimiter
+from tests.support import Api, client_of
+from threecommas_async import CloseBatch, ConfigurationError, SlidingWindowLimiter, SmartTrade
 from threecommas_async.endpoint import Priority
 from threecommas_async.ownership import Owner
 from threecommas_async.rate_limit import NoLimit
@@ -62,6 +63,34 @@ async def test_a_second_event_loop_beside_the_first_is_refused_with_what_to_do()
         assert "RedisLimiter" in str(error)
     assert "the rate limiter is in use" in str(in_another_thread(lambda: limiter.acquire(CLOSE)))
     assert "the client is in use" in str(in_another_thread(lambda: gate.enter(CLOSE, closing=True)))
+
+
+async def test_a_batch_on_a_second_event_loop_is_refused_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = Api([1, 2])
+    batches: list[CloseBatch[SmartTrade]] = []
+
+    async def begin() -> object:
+        batches.append(client.smart_trades.close_many([1, 2]))
+        return await batches[0]
+
+    async def iterate() -> None:
+        async for outcome in client.smart_trades.close_many([1, 2]):
+            pytest.fail(str(outcome))
+
+    async def close_all() -> object:
+        return await client.smart_trades.close_all()
+
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        sent = len(api.requests)
+        for use in (begin, iterate, close_all):
+            assert isinstance(in_another_thread(use), ConfigurationError)
+        assert len(api.requests) == sent
+        report = await batches[0]  # here, where the client belongs, it may still begin
+    assert report.ok
+    assert caplog.text == ""
 
 
 _FORKS = """
