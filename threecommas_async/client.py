@@ -214,6 +214,9 @@ class AsyncClient:
         `Response.content`), the answer's headers, or an operation that has no method yet. It is
         signed, paced and retried like any other call.
 
+        A close that is made with this is not in the register of closes: `close_by_market`,
+        `close_many` and `close_all` do not know of it, and may close the same trade once more.
+
         Args:
             endpoint: the operation, one of those in `threecommas_async.resources` or your own.
             path: values of the path parameters.

@@ -15,10 +15,11 @@ __all__ = ["Owner"]
 
 
 class Owner:
-    """The process and the event loop that use an object: those that used it first.
+    """The process that made an object, and the event loop that uses it: the one that did so first.
 
     Futures, timers and connections belong to one event loop. On another one they are never woken,
-    or are taken from under those who wait.
+    or are taken from under those who wait. What was made before a fork and is used by both
+    processes would be two limits instead of one, so only the process that made it may use it.
 
     Args:
         name: what is owned, as the subject of an error message: "the client".
@@ -31,7 +32,7 @@ class Owner:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._process: int | None = None
+        self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def enter(self) -> bool:
@@ -58,7 +59,7 @@ class Owner:
                 "is in use on another event loop, which is not closed: make one per event loop; "
                 "to share a limit between event loops or processes use RedisLimiter"
             )
-        self._process, self._loop, self.time = os.getpid(), loop, loop.time
+        self._loop, self.time = loop, loop.time
         return True
 
     @property
@@ -67,9 +68,9 @@ class Owner:
         return self._loop is not None and self._loop.is_closed()
 
     def _check_process(self) -> None:
-        if self._process not in {None, os.getpid()}:
+        if self._process != os.getpid():
             self._refuse(
-                "was first used in another process: make the client and its rate limiter after "
+                "was made in another process: make the client and its rate limiter after "
                 "the fork, in each process; a limit is not shared between processes, see "
                 "docs/sharing.md"
             )

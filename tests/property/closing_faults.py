@@ -50,6 +50,8 @@ UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
     "drip": lambda: httpx.Response(201, stream=Drip()),
     "wrong id": lambda: httpx.Response(201, json=trade_json(99, "panic_sell_pending")),
 }
+UNREADABLE = ("garbage", "wrong type", "wrong id")
+"""Those of them that say that a close is accepted, and cannot be understood."""
 REFUSALS: dict[str, Callable[[], httpx.Response]] = {
     "401": lambda: error(401, "signature_invalid"),
     "403": lambda: error(403, "Forbidden", "account"),

@@ -10,6 +10,7 @@ import pytest
 from tests.support import (
     Api,
     answering,
+    client_of,
     close_many,
     error,
     garbage_after,
@@ -24,6 +25,7 @@ from threecommas_async import (
     PermissionDeniedError,
     PlanLimitError,
     RateLimitError,
+    RequestNotSentError,
     ThreeCommasError,
 )
 
@@ -90,6 +92,23 @@ async def test_a_ban_says_until_when() -> None:
     assert isinstance(ban, IPBannedError)
     assert ban.retry_at is not None
     assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(ban))
+
+
+async def test_single_closes_wait_a_ban_out_unless_they_have_a_deadline() -> None:
+    api = Api(range(1, 6))
+    api.faults[1] = [answering(banned)]
+    async with client_of(api) as client:
+        with pytest.raises(IPBannedError):  # the one that meets it
+            await client.smart_trades.close_by_market(1)
+        waiting = asyncio.create_task(client.smart_trades.close_by_market(2))
+        with pytest.raises(RequestNotSentError, match="429 or 418"):
+            await client.smart_trades.close_by_market(3, deadline=30)
+        assert asyncio.get_running_loop().time() < 1
+        report = await client.smart_trades.close_many([4, 5], deadline=30)  # begun during the ban
+        assert report.counts == {CloseState.NOT_SENT: 2}
+        assert len(api.requests) == 1
+        await waiting
+        assert asyncio.get_running_loop().time() >= 600
 
 
 async def test_what_is_in_question_when_the_batch_stops_is_unknown_and_not_read() -> None:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from threecommas_async import ConfigurationError, SlidingWindowLimiter
+from tests.support import Api, client_of
+from threecommas_async import CloseBatch, ConfigurationError, SlidingWindowLimiter, SmartTrade
 from threecommas_async.endpoint import Priority
 from threecommas_async.http.gate import Gate
 from threecommas_async.ownership import Owner
@@ -64,15 +65,53 @@ async def test_a_second_event_loop_beside_the_first_is_refused_with_what_to_do()
     assert "the client is in use" in str(in_another_thread(lambda: gate.enter(CLOSE, closing=True)))
 
 
+async def test_a_batch_on_a_second_event_loop_is_refused_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = Api([1, 2])
+    batches: list[CloseBatch[SmartTrade]] = []
+
+    async def begin() -> object:
+        batches.append(client.smart_trades.close_many([1, 2]))
+        return await batches[0]
+
+    async def iterate() -> None:
+        async for outcome in client.smart_trades.close_many([1, 2]):
+            pytest.fail(str(outcome))
+
+    async def close_all() -> object:
+        return await client.smart_trades.close_all()
+
+    async with client_of(api) as client:
+        await client.smart_trades.close_by_market(1)
+        sent = len(api.requests)
+        for use in (begin, iterate, close_all):
+            assert isinstance(in_another_thread(use), ConfigurationError)
+        assert len(api.requests) == sent
+        report = await batches[0]  # here, where the client belongs, it may still begin
+    assert report.ok
+    assert caplog.text == ""
+
+
 _FORKS = """
 import asyncio, os, sys
-from threecommas_async import ConfigurationError, SlidingWindowLimiter
+from threecommas_async import AsyncClient, ConfigurationError, SlidingWindowLimiter
 from threecommas_async.endpoint import Priority
 
 limiter = SlidingWindowLimiter()
+client = AsyncClient("key", secret="secret")
 
 async def use():
     await limiter.release(await limiter.acquire(Priority.CLOSE), sent=True)
+
+def refused(call):
+    if os.fork() == 0:
+        try:
+            asyncio.run(call())
+        except ConfigurationError as error:
+            print(error, flush=True)
+        os._exit(0)
+    os.wait()
 
 async def use_and_fork():
     await use()
@@ -85,14 +124,11 @@ async def use_and_fork():
         os._exit(0)
     os.waitpid(child, 0)
 
+refused(use)  # made here, and used by nobody yet
+refused(client.users.validate)
+refused(lambda: client.deals.close_by_market(1))
 asyncio.run(use_and_fork())
-if os.fork() == 0:
-    try:
-        asyncio.run(use())
-    except ConfigurationError as error:
-        print(error, flush=True)
-    os._exit(0)
-os.wait()
+refused(use)
 """
 
 
@@ -102,13 +138,15 @@ def test_after_a_fork_it_is_refused_with_what_to_do() -> None:
         [sys.executable, "-c", _FORKS], capture_output=True, text=True, timeout=50, check=True
     )
     refusals = done.stdout.splitlines()
-    assert len(refusals) == 2, done.stderr
+    assert len(refusals) == 5, done.stderr
     for refusal in refusals:
         assert "after the fork, in each process" in refusal
         assert "docs/sharing.md" in refusal
 
 
+@pytest.mark.parametrize("used", [False, True])
 def test_another_process_is_refused_with_and_without_an_event_loop(
+    used: bool,  # noqa: FBT001 - a parameter
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     owner = Owner("it")
@@ -116,11 +154,12 @@ def test_another_process_is_refused_with_and_without_an_event_loop(
     async def use() -> None:
         owner.enter()
 
-    asyncio.run(use())
+    if used:
+        asyncio.run(use())
     with pytest.raises(RuntimeError, match="no running event loop"):
         owner.enter()
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(ConfigurationError, match="it was first used in another process"):
+    with pytest.raises(ConfigurationError, match="it was made in another process"):
         owner.enter()
-    with pytest.raises(ConfigurationError, match="it was first used in another process"):
+    with pytest.raises(ConfigurationError, match="it was made in another process"):
         asyncio.run(use())

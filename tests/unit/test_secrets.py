@@ -21,8 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from tests.support import KEY, SECRET, Api, client_of
-from threecommas_async import AsyncClient, ConfigurationError, RetryPolicy, ThreeCommasError
+from tests.support import KEY, SECRET, Api, client_of, trade_json
+from threecommas_async import (
+    AsyncClient,
+    CloseFailedError,
+    ConfigurationError,
+    RetryPolicy,
+    ThreeCommasError,
+)
 from threecommas_async.signing import HmacSigner, RsaSigner
 
 signatures: list[str] = []
@@ -146,6 +152,60 @@ def test_a_wrong_key_is_not_repeated_in_the_complaint() -> None:
         with pytest.raises(ThreeCommasError) as caught:
             AsyncClient(key, secret=SECRET)
         assert holds_no_secret(str(caught.value))
+
+
+FORGED = f"bad {KEY}\n2026-01-01 all is well\x1b[2J " + "x" * 100_000
+
+
+@pytest.mark.looptime
+async def test_a_trade_that_echoes_the_key_in_its_reason_of_failure_is_blotted_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    api = Api([7, 8])
+    api.failing = {7: FORGED, 8: FORGED}
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_many([7], confirm=True)
+        await client.smart_trades.close_by_market(8)
+        await asyncio.sleep(60)
+        with pytest.raises(CloseFailedError) as caught:
+            await client.smart_trades.close_by_market(8)
+    for error in (report[7].error, caught.value):
+        assert isinstance(error, CloseFailedError)
+        assert str(error.reason).startswith("bad [redacted] 2026-01-01 all is well")
+        assert_fit_to_show(str(error))
+    assert holds_no_secret(caplog.text)
+
+
+async def test_a_deal_that_echoes_the_key_in_its_reason_of_failure_is_blotted_out() -> None:
+    async def failed(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, json={"id": 7, "status": "failed", "error_message": FORGED})
+
+    async with client_of(failed) as client:
+        with pytest.raises(CloseFailedError) as caught:
+            await client.deals.close_by_market(7)
+    assert_fit_to_show(str(caught.value))
+
+
+async def test_pairs_that_echo_the_key_are_blotted_out_of_what_passes_no_filter() -> None:
+    def strange(request: httpx.Request) -> httpx.Response:
+        trades = [trade_json(i, "waiting_targets") | {"pair": f"{i} {FORGED}"} for i in (1, 2)]
+        unfiltered = "pair" not in request.url.params
+        return httpx.Response(200, json=trades if unfiltered else [])
+
+    api = Api()
+    api.on_list = strange
+    async with client_of(api) as client:
+        report = await client.smart_trades.close_all(pair="USDT_BTC")
+    assert "1 bad [redacted]" in str(report.unmatched)
+    assert "2 bad [redacted]" in str(report.unmatched)
+    assert_fit_to_show(str(report.unmatched))
+
+
+def assert_fit_to_show(text: str) -> None:
+    assert holds_no_secret(text)
+    assert text.isprintable()
+    assert len(text) < 1_000
 
 
 class OddHeaders:

@@ -80,6 +80,7 @@ class CloseBatch(Generic[T]):
         self._news = asyncio.Event()
         self._stopped_by = stopped_by
         self._forbidden = 0
+        self._awaited = False
         self._began = 0.0
 
     def __len__(self) -> int:
@@ -98,7 +99,7 @@ class CloseBatch(Generic[T]):
         return CloseReport(tuple(self._outcome_now(entity_id) for entity_id in self._traces))
 
     def __del__(self) -> None:
-        if self._runner is None and self._traces:
+        if not self._awaited and self._traces:
             text = f"a batch of {len(self)} closes was never awaited: nothing was sent"
             warnings.warn(text, RuntimeWarning, stacklevel=1, source=self)
 
@@ -130,7 +131,9 @@ class CloseBatch(Generic[T]):
         return self._in_order[number]
 
     def _start(self) -> asyncio.Task[None]:
+        self._awaited = True
         if self._runner is None:
+            self._target.registry.enter()  # else each close would be refused by itself
             self._began = asyncio.get_running_loop().time()
             self._runner = asyncio.get_running_loop().create_task(self._run())
             self._runner.add_done_callback(lambda _: self._news.set())

@@ -167,11 +167,16 @@ class _Close(Generic[T]):
                 entity = await self.target.close(self.entity_id, self.trace)
             except ThreeCommasError as caught:
                 error = caught
+                if isinstance(error, ResponseDecodeError) and not self.target.cancels:
+                    # It was accepted, whatever reads that lag behind may show.
+                    self.target.registry.accept(self.entity_id)
                 self.on_error(error)
             else:
-                if not self.trace.attempts:  # it was over before anything had to be sent
-                    return self._by_status(entity, CloseState.ALREADY_CLOSED)
-                return self._by_status(entity, CloseState.ACCEPTED)
+                # Where nothing had to be sent it was over before, by another or by one in question.
+                ours = self.trace.attempts or self.trace.unknown
+                return self._by_status(
+                    entity, CloseState.ACCEPTED if ours else CloseState.ALREADY_CLOSED
+                )
             verdict = self._without_reading(error) or await self._look(error)
             if not verdict.again or posts >= self.policy.attempts:
                 return verdict
@@ -238,10 +243,15 @@ class _Close(Generic[T]):
                 )
             if refused:
                 return _Verdict(self._unless_in_doubt(CloseState.REJECTED), entity, error)
-            if self.target.is_closable(entity) and not isinstance(error, ResponseDecodeError):
+            if self.target.is_closable(entity) and not self._was_accepted(error):
                 return _Verdict(CloseState.UNKNOWN, entity, error, again=True)
         state = self._unless_in_doubt(CloseState.REJECTED) if refused else CloseState.UNKNOWN
         return _Verdict(state, entity, error)
+
+    def _was_accepted(self, error: ThreeCommasError) -> bool:
+        """Return whether a 2xx speaks against reads that show the entity open."""
+        accepted = self.target.registry.accepted(self.entity_id)
+        return accepted or isinstance(error, ResponseDecodeError)
 
     def _unless_in_doubt(self, state: CloseState) -> CloseState:
         """Return the state; UNKNOWN where an earlier close may still come to be carried out."""

@@ -4,7 +4,8 @@ Three things would send a close twice although each call does everything right: 
 an id while the first is under way, a new call for an id that an earlier one left in question, and
 a read so soon after an accepted close that it still shows the trade open. So an id is noted before
 its close leaves and is taken out only by an outcome that settles it, closes of one id take turns,
-and an accepted close is remembered for a while.
+and an accepted close is remembered for a while: one that was answered with a 2xx, be it one that
+could not be understood, and one that a read has shown to have happened.
 """
 
 from __future__ import annotations
@@ -135,6 +136,16 @@ class CloseRegistry(Generic[T]):
     def _may_lag(self, accepted_at: float) -> bool:
         return asyncio.get_running_loop().time() < accepted_at + READS_MAY_LAG
 
+    def enter(self) -> None:
+        """Begin anew on another event loop: those who waited on the one before are gone with it.
+
+        Raises:
+            ConfigurationError: used in another process, or on an event loop beside the first.
+        """
+        if self._owner.enter():
+            self._turns.clear()
+            self._turnstile = Turnstile(_BEGIN_A_TURN)
+
     async def take_turn(self, entity_id: int) -> Turn[T] | CloseOutcome[T]:
         """Wait until no other close of this id is under way.
 
@@ -142,9 +153,7 @@ class CloseRegistry(Generic[T]):
             The turn, to be ended with `end_turn`, whatever happens; or what became of the close
             before this one, where that settles it for this one too.
         """
-        if self._owner.enter():  # those who waited on another event loop are gone with it
-            self._turns.clear()
-            self._turnstile = Turnstile(_BEGIN_A_TURN)
+        self.enter()
         await self._turnstile.enter()
         while (before := self._turns.get(entity_id)) is not None:
             future: asyncio.Future[CloseOutcome[T] | None] = (
@@ -170,18 +179,7 @@ class CloseRegistry(Generic[T]):
                 then to be closed.
         """
         entity_id = turn.entity_id
-        left = entity_id in self._leaving
-        self._leaving.discard(entity_id)
-        if outcome is None:
-            if left:
-                self._in_question.add(entity_id)
-        elif outcome.state is CloseState.UNKNOWN:
-            if outcome.attempts or not self.accepted(entity_id):  # else it only could not be read
-                self.reopen(entity_id)
-        elif outcome.state in _TELLING:
-            self._in_question.discard(entity_id)
-            if closed and outcome.attempts and outcome.state in _ACCEPTED:
-                self.accept(entity_id)
+        self._take_down(entity_id, outcome, closed=closed)
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed in mid-run, and another one is used now
         del self._turns[entity_id]
@@ -189,3 +187,20 @@ class CloseRegistry(Generic[T]):
         for future in turn.waiting:
             if not future.done():
                 future.set_result(told)
+
+    def _take_down(self, entity_id: int, outcome: CloseOutcome[T] | None, *, closed: bool) -> None:
+        """Take down what became of a close for those that come after it."""
+        left = entity_id in self._leaving
+        self._leaving.discard(entity_id)
+        if outcome is None:
+            if left:
+                self._in_question.add(entity_id)
+        elif outcome.state is CloseState.UNKNOWN:
+            if outcome.attempts or not self.accepted(entity_id):  # else it only could not be read
+                self._in_question.add(entity_id)
+        elif outcome.state is CloseState.NOT_FOUND and self.accepted(entity_id):
+            self._in_question.add(entity_id)  # reads that lag may not know the entity either
+        elif outcome.state in _TELLING:
+            self._in_question.discard(entity_id)
+            if closed and outcome.state in _ACCEPTED:
+                self.accept(entity_id)

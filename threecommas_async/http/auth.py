@@ -45,13 +45,16 @@ class SigningAuth(HoldsKey, httpx.Auth):
         request.headers["Apikey"] = self._api_key.value
         request.headers["Signature"] = await self._signer.sign(payload)
 
-    def redact(self, text: str, request: httpx.Request) -> str:
+    def redact(self, text: str, request: httpx.Request | None = None) -> str:
         """Return `text` without the key and the signature that a server may have echoed.
 
-        Spellings with escapes are found too. Redact before a text is cut: half a key is still too
-        much of it.
+        Args:
+            text: what the server said.
+            request: the one that it answered, whose signature it may have echoed; None where that
+                is not known.
         """
-        for secret in (self._api_key.value, request.headers.get("Signature")):
+        signature = None if request is None else request.headers.get("Signature")
+        for secret in (self._api_key.value, signature):
             if secret:
                 text = redacted(text, secret)
         return text

@@ -90,6 +90,7 @@ class Pipeline:
         self.closed = False
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
+        self._auth = auth
         self._calls = CancelScope()
         self._exchange = Exchange(http, auth, self._calls, max_response_bytes)
         self._limiter = GuardedLimiter(limiter, self._calls)
@@ -127,7 +128,7 @@ class Pipeline:
                 too late; it does not shorten the wait for the answer.
 
         Raises:
-            ConfigurationError: called from another process or event loop than before.
+            ConfigurationError: made in another process, or in use on another event loop.
             InvalidRequestError: an argument that cannot be sent.
             RequestNotSentError: nothing left; also when the deadline leaves no time for it.
             OutcomeUnknownError: no answer that could be understood.
@@ -263,6 +264,10 @@ class Pipeline:
             if isinstance(result, Response):
                 return result
             raise result
+
+    def redact(self, text: str) -> str:
+        """Return a server's text without the key that it may have echoed, see `SigningAuth`."""
+        return self._auth.redact(text)
 
     def _too_late(self, call: Call[T], trace: Trace, slot_by: float) -> RequestNotSentError | None:
         """Return why an attempt may not leave any more; None while it may."""

@@ -14,7 +14,7 @@ from ..closing import (
     smart_trade_is_closable,
 )
 from ..endpoint import Endpoint, Permission, Priority, Safety
-from ..errors import RequestNotSentError, ThreeCommasError
+from ..errors import RequestNotSentError, ResponseDecodeError, ThreeCommasError
 from ..models.smart_trade import SmartTrade
 from .closable import ResourceTarget
 
@@ -52,7 +52,7 @@ def cancelling(target: ResourceTarget[SmartTrade]) -> ResourceTarget[SmartTrade]
         active=target.active,
         phase=target.phase,
         is_closable=_is_to_end,
-        failure=target.failure,
+        failure_text=target.failure_text,
         cancels=True,
         instead=target,
     )
@@ -110,7 +110,11 @@ class _Cancelling(ResourceTarget[SmartTrade]):
         return answer.data
 
     async def _close_instead(self, entity_id: int, trace: Trace) -> SmartTrade:
-        trade = await self.instead.close(entity_id, trace)
+        try:
+            trade = await self.instead.close(entity_id, trace)
+        except ResponseDecodeError:
+            self.registry.accept(entity_id)  # it was, whatever reads that lag behind may show
+            raise
         self.registry.accept(entity_id)
         return trade
 

@@ -20,6 +20,7 @@ from ..closing import (
     wait_closed,
 )
 from ..endpoint import Endpoint, Priority
+from ..error_body import one_line
 from ..options import (
     CallOptions,
     check_callback,
@@ -62,7 +63,8 @@ class ResourceTarget(Generic[T]):
     """Filters of the listing of what is not over."""
     phase: Callable[[T], Phase]
     is_closable: Callable[[T], bool]
-    failure: Callable[[T], str | None]
+    failure_text: Callable[[T], str | None]
+    """Returns the server's text about why an entity failed, as it came."""
     cancels: bool = False
 
     async def close(self, entity_id: int, trace: Trace) -> T:
@@ -106,6 +108,11 @@ class ResourceTarget(Generic[T]):
     def id_of(self, entity: T) -> int:
         """Return the entity's id."""
         return self.paged.identity(entity)
+
+    def failure(self, entity: T) -> str | None:
+        """Return the server's text about why the entity failed, fit to be shown."""
+        text = self.failure_text(entity)
+        return text and one_line(self.pipeline.redact(text))
 
 
 class ClosableResource(ABC, Generic[T]):

@@ -98,7 +98,7 @@ class Deals(ClosableResource[Deal]):
             active={"scope": "active"},
             phase=deal_phase,
             is_closable=deal_is_closable,
-            failure=lambda deal: deal.error_message or deal.failed_message,
+            failure_text=lambda deal: deal.error_message or deal.failed_message,
         )
 
     async def close_all(  # noqa: PLR0913 - filters, by name

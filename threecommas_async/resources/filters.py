@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..closing import Match, Scope
+from ..error_body import one_line
 from ..options import check_filter
 from .listing import PAGE_SIZE
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _PARTS: Final = re.compile("[_-]")
 # What may follow a base currency before the first part of a futures symbol ends.
 _QUOTES: Final = frozenset({"usd", "usdt", "usdc", "busd"})
+# Characters of a pair that are shown; those of futures have some thirty.
+_LONGEST_PAIR: Final = 60
 
 
 def match_filters(filters: Mapping[str, object], facts: Mapping[str, object]) -> Match:
@@ -84,7 +87,9 @@ def scope_of(
 
     def place(entity: T) -> str:
         told = facts(entity)
-        return f"{told['pair']} on account {told['account_id']}"
+        # Redacted first: a key that is cut in two is not found.
+        pair = one_line(target.pipeline.redact(str(told["pair"])), _LONGEST_PAIR)
+        return f"{pair} on account {told['account_id']}"
 
     def pages(filters: Mapping[str, QueryValue], left: float | None) -> AsyncIterator[Sequence[T]]:
         options = cast("CallOptions", {**target.options, "deadline": left})

@@ -87,7 +87,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
             active={"status": "active"},
             phase=smart_trade_phase,
             is_closable=smart_trade_is_closable,
-            failure=lambda trade: trade.status.error,
+            failure_text=lambda trade: trade.status.error,
         )
 
     async def close_all(  # noqa: PLR0913 - filters, by name
