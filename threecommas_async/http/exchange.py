@@ -78,6 +78,7 @@ class Exchange:
         try:
             if isinstance(self._http, HTTPClient):
                 return await self._http.answer(request, auth, self._max_bytes)
+            request.extensions = request.asking_before_it_leaves()
             response = await self._http.send(
                 request, auth=auth, follow_redirects=False, stream=True
             )

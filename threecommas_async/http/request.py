@@ -60,7 +60,6 @@ class Request(httpx.Request):
         """Called with `head` before the body is read."""
         self.check: Callable[[], RequestNotSentError | None] | None = None
         """Return why the request may not leave any more; asked when its connection is made."""
-        self.extensions["trace"] = self._on_event
 
     @cached_property
     def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
@@ -73,11 +72,15 @@ class Request(httpx.Request):
         if self.on_head is not None:
             self.on_head(head)
 
-    async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
-        """Keep the request back if things have changed while its connection was made.
+    def asking_before_it_leaves(self) -> dict[str, Any]:
+        """Return its extensions with one by which httpcore asks `check` before the request leaves.
 
         https://www.encode.io/httpcore/extensions/#trace
         """
+        return {**self.extensions, "trace": self._on_event}
+
+    async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
+        """Keep the request back if things have changed while its connection was made."""
         if self.check and event.endswith("send_request_headers.started") and (why := self.check()):
             raise KeptBack(why)
 

@@ -92,8 +92,8 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         extensions = request.extensions
         if connection is None:
             connection = self._new_connection()
-        else:  # nothing has to be asked again: it leaves at once
-            extensions = {name: it for name, it in extensions.items() if name != "trace"}
+            if isinstance(request, Request):  # over an idle connection it leaves at once
+                extensions = request.asking_before_it_leaves()
         try:
             answer = await connection.handle_async_request(
                 _to_httpcore(request, self._origin, extensions)
@@ -207,6 +207,7 @@ class HTTPClient(httpx.AsyncClient):
             await auth.sign(request)
         if isinstance(self._straight, ConnectionSlots):
             return await decompressed(*await self._straight.exchange(request), max_bytes)
+        request.extensions = request.asking_before_it_leaves()
         response = await self._straight.handle_async_request(request)
         return await receive(response, max_bytes=max_bytes, request=request)
 
