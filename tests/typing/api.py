@@ -119,6 +119,17 @@ async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
     )
 
 
+async def watching(client: AsyncClient, ids: Sequence[int]) -> None:
+    def missed(trade_id: int, error: ThreeCommasError) -> None:
+        assert_type(error.may_have_taken_effect, bool)
+
+    watch = client.smart_trades.watch(ids, every=5, on_error=missed, deadline=600, timeout=5)
+    assert_type(watch, AsyncIterator[SmartTrade])
+    async for trade in watch:
+        assert_type(trade, SmartTrade)
+    assert_type(client.deals.watch(i for i in ids), AsyncIterator[Deal])
+
+
 async def deals(client: AsyncClient, ids: Sequence[int], since: datetime) -> None:
     assert_type(await client.deals.close_by_market(1, deadline=10), Deal)
     assert_type(client.deals.close_many(ids), CloseBatch[Deal])

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from threecommas_async import AsyncClient, CloseBatch
-from threecommas_async.confirming import watch
 from threecommas_async.options import check_ids
-from threecommas_async.reading import Reader
 from threecommas_async.resources.smart_trades import CANCEL, SmartTrades
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from threecommas_async import CloseOutcome, SmartTrade, ThreeCommasError
+    from threecommas_async import CloseOutcome, SmartTrade
 
 __all__ = ["CommandClient", "Trades"]
 
@@ -25,12 +23,12 @@ class CommandClient(AsyncClient):
 
     @property
     def trades(self) -> Trades:
-        """SmartTrades, to be cancelled by the many and to be watched."""
+        """SmartTrades, to be cancelled by the many."""
         return Trades(self._pipeline)
 
 
 class Trades(SmartTrades):
-    """`SmartTrades`, to be cancelled by the many and to be watched."""
+    """`SmartTrades`, to be cancelled by the many."""
 
     def cancel_many(
         self,
@@ -49,15 +47,6 @@ class Trades(SmartTrades):
             deadline=deadline,
             on_outcome=on_outcome,
         )
-
-    async def watch(
-        self, trade_ids: Iterable[int], seen: Callable[[int, SmartTrade | ThreeCommasError], bool]
-    ) -> None:
-        """Read trades as `wait_until_closed` does, and show each reading to `seen`.
-
-        Ends when `seen` has returned True for each of them.
-        """
-        await watch(Reader(self._target({})), check_ids(trade_ids), seen, pause=0.0)
 
 
 def _can_be_cancelled(trade: SmartTrade) -> bool:

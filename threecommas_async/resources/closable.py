@@ -14,6 +14,7 @@ from ..call import Trace
 from ..closing import close_one, error_of, interrupted
 from ..confirming import wait_closed
 from ..endpoint import Endpoint, Priority
+from ..errors import InvalidRequestError, ThreeCommasError
 from ..options import (
     CallOptions,
     check_callback,
@@ -25,6 +26,7 @@ from ..options import (
 )
 from ..outcomes import CloseOutcome, CloseReport
 from ..registry import CloseRegistry
+from ..watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -241,6 +243,44 @@ class ClosableResource(ABC, Generic[T]):
         ids = check_ids(trade_ids)
         check_seconds(timeout, "timeout")
         return CloseReport(await wait_closed(self._target({}), ids, timeout))
+
+    def watch(
+        self,
+        trade_ids: Iterable[int],
+        *,
+        every: float = 5.0,
+        on_error: Callable[[int, ThreeCommasError], object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[T]:
+        """Go through the changes of positions, whoever changes them, until all are over.
+
+        Each is yielded when it is first read and whenever it reads differently: its status, its
+        profit, any field. Ends when each is closed, failed or not found. They are read by list
+        pages at read priority, so that closes which are under way go first. What cannot be read is
+        read again at the next look.
+
+        Args:
+            trade_ids: which ones.
+            every: seconds between two looks at most; the first ones come after 1, 2, 4 ….
+            on_error: called with an id and the error, each time that one cannot be read. One that
+                the API does not find twice in a row is not looked at any more.
+            options: `deadline` is for the whole of it, in seconds; it then ends as if all were
+                over. The other options are for each request.
+
+        Raises:
+            InvalidRequestError: an id is not a positive int below 2^63.
+            ThreeCommasError: key, address or client is refused, so that no read can pass.
+        """
+        ids = check_ids(trade_ids)
+        check_callback(on_error, "on_error")
+        check_options(options)
+        if not check_seconds(every, "every"):
+            msg = "every must be longer than 0 seconds; nothing was sent"
+            raise InvalidRequestError(msg)
+        deadline = options.pop("deadline", None)
+        target = self._target(options)
+        watch = Watch(target, ids, every=every, deadline=deadline, on_error=on_error)
+        return watch.changes()
 
 
 def split_filters(
