@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .auth import JsonForm
-    from .batch import CloseBatch
     from .call import Response
     from .client import AsyncClient
     from .errors import (
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         ThreeCommasError,
         UnprocessableEntityError,
     )
+    from .handle import CloseBatch
     from .models.smart_trade import SmartTrade
     from .outcomes import CloseOutcome, CloseReport, CloseState
     from .rate_limit import RateLimiter, SlidingWindowLimiter
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # What is not listed is in `errors`.
 _HOMES = {
     "AsyncClient": "client",
-    "CloseBatch": "batch",
+    "CloseBatch": "handle",
     "CloseOutcome": "outcomes",
     "CloseReport": "outcomes",
     "CloseState": "outcomes",

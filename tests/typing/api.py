@@ -108,10 +108,16 @@ async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
     def told(outcome: CloseOutcome[SmartTrade]) -> None:
         assert_type(outcome.state, CloseState)
 
-    report = await client.smart_trades.close_all(
+    batch = client.smart_trades.close_all(
         pair="USDT_BTC", pending="cancel", confirm=True, deadline=600, on_outcome=told
     )
+    assert_type(batch, CloseBatch[SmartTrade])
+    async for known in batch:
+        assert_type(known, CloseOutcome[SmartTrade])
+    report = await batch
     assert_type(report, CloseReport[SmartTrade])
+    task = asyncio.ensure_future(client.smart_trades.close_all())
+    assert_type(await task, CloseReport[SmartTrade])
     assert_type(report.unlisted, ThreeCommasError | None)
     assert_type(await client.smart_trades.close_all(dry_run=True), CloseReport[SmartTrade])
     assert_type(
@@ -133,6 +139,7 @@ async def watching(client: AsyncClient, ids: Sequence[int]) -> None:
 async def deals(client: AsyncClient, ids: Sequence[int], since: datetime) -> None:
     assert_type(await client.deals.close_by_market(1, deadline=10), Deal)
     assert_type(client.deals.close_many(ids), CloseBatch[Deal])
+    assert_type(client.deals.close_all(), CloseBatch[Deal])
     report = await client.deals.close_all(bot_id=1, confirm=True, deadline=600, dry_run=True)
     assert_type(report, CloseReport[Deal])
     assert_type(report[1].trade, Deal | None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from threecommas_async import AsyncClient, CloseBatch
+from threecommas_async.batch import CloseMany
 from threecommas_async.options import check_ids
 from threecommas_async.resources.smart_trades import CANCEL, SmartTrades
 
@@ -39,14 +40,17 @@ class Trades(SmartTrades):
         on_outcome: Callable[[CloseOutcome[SmartTrade]], object] | None = None,
     ) -> CloseBatch[SmartTrade]:
         """Cancel many, each exactly once, as `close_many` closes them."""
-        return CloseBatch(
-            evolve(self._target({}), closes=CANCEL, is_closable=_can_be_cancelled, cancels=True),
+        target = evolve(
+            self._target({}), closes=CANCEL, is_closable=_can_be_cancelled, cancels=True
+        )
+        work = CloseMany(
+            target,
             check_ids(trade_ids),
             policy=self._pipeline.retry,
             confirm=confirm,
             deadline=deadline,
-            on_outcome=on_outcome,
         )
+        return CloseBatch(work, on_outcome=on_outcome)
 
 
 def _can_be_cancelled(trade: SmartTrade) -> bool:

@@ -17,9 +17,9 @@ from threecommas_async.lifecycle import (
 from threecommas_async.models.deal import Deal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    from threecommas_async import CloseOutcome, CloseReport
+    from threecommas_async import CloseBatch, CloseOutcome
 
     from .client import CommandClient
 
@@ -37,7 +37,6 @@ __all__ = [
 
 Entity: TypeAlias = SmartTrade | Deal
 T = TypeVar("T", bound=Entity)
-T_co = TypeVar("T_co", bound=Entity, covariant=True)
 
 
 @frozen
@@ -55,7 +54,7 @@ CLOSE = Deed("close", "closed", " at market", "closing or closed")
 CANCEL = Deed("cancel", "cancelled", "", "being cancelled or over")
 
 
-class BatchCall(Protocol[T_co]):
+class BatchCall(Protocol[T]):
     """`close_many` and its like."""
 
     def __call__(
@@ -64,13 +63,13 @@ class BatchCall(Protocol[T_co]):
         *,
         confirm: bool,
         deadline: float | None,
-        on_outcome: Callable[[CloseOutcome[T_co]], object],
-    ) -> Awaitable[CloseReport[T_co]]:
+        on_outcome: Callable[[CloseOutcome[T]], object],
+    ) -> CloseBatch[T]:
         """Begin."""
         ...
 
 
-class SweepCall(Protocol[T_co]):
+class SweepCall(Protocol[T]):
     """`close_all`, with its filters given."""
 
     def __call__(
@@ -79,8 +78,8 @@ class SweepCall(Protocol[T_co]):
         confirm: bool = ...,
         deadline: float | None = ...,
         dry_run: bool = ...,
-        on_outcome: Callable[[CloseOutcome[T_co]], object] | None = ...,
-    ) -> Awaitable[CloseReport[T_co]]:
+        on_outcome: Callable[[CloseOutcome[T]], object] | None = ...,
+    ) -> CloseBatch[T]:
         """Begin."""
         ...
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
-from ..batch import CloseBatch
+from ..batch import CloseMany
 from ..call import Trace
 from ..closing import close_one, error_of, interrupted
 from ..confirming import wait_closed
 from ..endpoint import Endpoint, Priority
 from ..errors import InvalidRequestError, ThreeCommasError
+from ..handle import CloseBatch
 from ..options import (
     CallOptions,
     check_callback,
@@ -212,14 +213,14 @@ class ClosableResource(ABC, Generic[T]):
         check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
-        return CloseBatch(
+        work = CloseMany(
             self._target(options),
             ids,
             policy=self._pipeline.retry,
             confirm=confirm,
             deadline=deadline,
-            on_outcome=on_outcome,
         )
+        return CloseBatch(work, on_outcome=on_outcome)
 
     async def wait_until_closed(
         self, trade_ids: Iterable[int], *, timeout: float | None = None

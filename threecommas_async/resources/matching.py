@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from ..options import check_filter
-from ..sweeping import Match, Scope
+from ..scope import Match, Scope
 from .paging import PAGE_SIZE
 
 if TYPE_CHECKING:
