@@ -188,7 +188,7 @@ class Server(Api):
         if fault.answer not in UNANSWERED:
             request.refused, request.accepted = answer.is_client_error, answer.is_success
             request.accepted_at = _now() if answer.is_success else -math.inf
-            request.missing = fault.answer == "404"
+            request.missing = fault.answer in {"404", "missing"} and answer.status_code == 404
             request.shown = _statuses(answer) if not request.closes else request.shown
         return answer
 
@@ -345,6 +345,9 @@ class Server(Api):
         pending = any(request.pending for request in call.closes(trade_id))
         posts = [post for other in self.calls for post in other.closes(trade_id)]
         unlisted = [post for post in posts if post.call.kind != "close_all"]
+        # Of what a cancel reads first, nothing has said that it is there.
+        cancels = [other for other in self.calls if other.kind == "cancel_many"]
+        unlisted += [read for c in cancels for read in c.requests if read.trade_id == trade_id]
         truths = {
             CloseState.ACCEPTED: done,
             CloseState.CLOSED: done and status == "panic_sold",
@@ -361,7 +364,7 @@ class Server(Api):
             truths[CloseState.UNKNOWN] = True
         truth = f"{status=} {done=} {mine=} {pending=}"
         self.check(truths[outcome.state], call, f"{outcome}, but {truth}")
-        if call.kind == "close_many":
+        if call.kind in {"close_many", "cancel_many"}:
             self.check(outcome.attempts == call.attempts[trade_id], call, f"attempts: {outcome}")
 
     def judge_report(self, call: Call, report: Report) -> None:

@@ -196,6 +196,15 @@ class Closing(RuleBasedStateMachine):
         options = {"confirm": confirm, "deadline": deadline}
         self.start("close_many", these, self._many, options, iterate=iterate)
 
+    @rule(
+        these=st.lists(ids, min_size=1, max_size=5),
+        deadline=deadlines,
+        iterate=st.none() | st.sampled_from([0, 1, 99]),
+    )
+    def cancel_many(self, *, these: list[int], deadline: float | None, iterate: int | None) -> None:
+        options = {"deadline": deadline}
+        self.start("cancel_many", these, self._many, options, iterate=iterate)
+
     @precondition(lambda self: any(call.report for call in self.server.calls))
     @rule(data=st.data(), deadline=deadlines)
     def close_leftovers(self, data: st.DataObject, deadline: float | None) -> None:

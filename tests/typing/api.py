@@ -125,6 +125,13 @@ async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
     )
 
 
+async def cancelling(client: AsyncClient, ids: Sequence[int]) -> None:
+    batch = client.smart_trades.cancel_many(ids, confirm=True, deadline=60, on_outcome=print)
+    assert_type(batch, CloseBatch[SmartTrade])
+    assert_type(await batch, CloseReport[SmartTrade])
+    assert_type(await client.smart_trades.cancel(1), SmartTrade)
+
+
 async def watching(client: AsyncClient, ids: Sequence[int]) -> None:
     def missed(trade_id: int, error: ThreeCommasError) -> None:
         assert_type(error.may_have_taken_effect, bool)
@@ -179,7 +186,6 @@ async def reading(client: AsyncClient, since: datetime) -> None:
     assert_type([trade.id async for trade in client.smart_trades.list()], list[int])
     assert_type(await client.smart_trades.list_page(2, per_page=50), list[SmartTrade])
     assert_type(await client.smart_trades.get(1), SmartTrade)
-    assert_type(await client.smart_trades.cancel(1), SmartTrade)
     assert_type(await client.users.validate(), ValidateResult)
 
 

@@ -19,9 +19,7 @@ from threecommas_async.models.deal import Deal
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from threecommas_async import CloseBatch, CloseOutcome
-
-    from .client import CommandClient
+    from threecommas_async import AsyncClient, CloseBatch, CloseOutcome
 
 __all__ = [
     "CANCEL",
@@ -92,9 +90,9 @@ class Kind(Generic[T]):
     command: str
     """The first word of its commands."""
     deed: Deed
-    batch: Callable[[CommandClient], BatchCall[T]]
+    batch: Callable[[AsyncClient], BatchCall[T]]
     """Does it to many."""
-    open_ones: Callable[[CommandClient], AsyncIterator[T]]
+    open_ones: Callable[[AsyncClient], AsyncIterator[T]]
     """Lists those that it could be done to."""
     why_not: Callable[[T], str | None]
     """Tells why it would not be done to one; None if it would."""
@@ -124,7 +122,9 @@ def _trade_stays_open(trade: SmartTrade) -> str | None:
 
 
 def _trade_stays(trade: SmartTrade) -> str | None:
-    return None if trade.data.cancel_available else _BUSY
+    if smart_trade_is_cancellable(trade):
+        return None
+    return "its entry is filled; it can be closed" if smart_trade_is_closable(trade) else _BUSY
 
 
 def _deal_stays_open(deal: Deal) -> str | None:
@@ -145,7 +145,7 @@ CANCELLED_TRADES = Kind[SmartTrade](
     name=TRADES.name,
     command=TRADES.command,
     deed=CANCEL,
-    batch=lambda client: client.trades.cancel_many,
+    batch=lambda client: client.smart_trades.cancel_many,
     open_ones=TRADES.open_ones,
     why_not=_trade_stays,
 )

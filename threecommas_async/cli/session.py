@@ -14,6 +14,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from threecommas_async import (
+    AsyncClient,
     AuthenticationError,
     ConfigurationError,
     PermissionDeniedError,
@@ -22,7 +23,6 @@ from threecommas_async import (
 from threecommas_async.config import DEFAULT_BASE_URL, read_env
 from threecommas_async.errors import InvalidRequestError
 
-from .client import CommandClient
 from .memory import carried_over
 from .options import Count, Flag
 from .pace import Traffic, WatchedLimiter
@@ -58,7 +58,7 @@ class Session:
     """What a command works with."""
 
     screen: Screen
-    client: CommandClient
+    client: AsyncClient
     traffic: Traffic
 
 
@@ -69,7 +69,7 @@ async def opened(
     """Open a client whose traffic can be watched."""
     traffic = Traffic(limiter, _host(settings.get("base_url", DEFAULT_BASE_URL)))
     watched: ClientSettings = {**settings, "rate_limiter": limiter, "hooks": [traffic]}
-    async with CommandClient(api_key, **watched) as client:
+    async with AsyncClient(api_key, **watched) as client:
         yield Session(screen, client, traffic)
 
 

@@ -209,12 +209,23 @@ class ClosableResource(ABC, Generic[T]):
 
         Source: POST /v2/smart_trades/{id}/close_by_market, POST /ver1/deals/{id}/panic_sell.
         """
+        return self._many(self._target, trade_ids, confirm, on_outcome, options)
+
+    def _many(
+        self,
+        target_of: Callable[[CallOptions], ResourceTarget[T]],
+        trade_ids: Iterable[int],
+        confirm: bool,  # noqa: FBT001 - handed on as it came
+        on_outcome: Callable[[CloseOutcome[T]], object] | None,
+        options: CallOptions,
+    ) -> CloseBatch[T]:
+        """Return the handle of closing many, whatever `target_of` makes of closing."""
         ids = check_ids(trade_ids)
         check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
         work = CloseMany(
-            self._target(options),
+            target_of(options),
             ids,
             policy=self._pipeline.retry,
             confirm=confirm,

@@ -19,7 +19,7 @@ from .paging import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime
     from typing import Unpack
 
@@ -152,13 +152,48 @@ class SmartTrades(ClosableResource[SmartTrade]):
         work = CloseAll(
             target,
             scope_of(target, check_filters(given), _facts),
-            cancel=cancelling(target) if pending == "cancel" else None,
+            cancel=cancelling(target, close_entered=True) if pending == "cancel" else None,
             policy=self._pipeline.retry,
             confirm=confirm,
             dry_run=dry_run,
             deadline=deadline,
         )
         return CloseBatch(work, on_outcome=on_outcome)
+
+    def cancel_many(
+        self,
+        trade_ids: Iterable[int],
+        *,
+        confirm: bool = False,
+        on_outcome: Callable[[CloseOutcome[SmartTrade]], object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CloseBatch[SmartTrade]:
+        """Cancel many smart trades whose entry is not filled, each exactly once.
+
+        Each is read right before its cancel. One whose entry has been filled is left as it is, for
+        what a cancel does with a position is not documented: it is NOT_SENT, its id is in
+        `report.leftovers`, and `close_many` closes it.
+
+        Args:
+            trade_ids: which ones; duplicates are cancelled once, the order is kept.
+            confirm: wait until each is seen cancelled or failed, not just on its way.
+            on_outcome: called with each outcome as it becomes known. What it raises is logged.
+            options: as in `close_many`.
+
+        Returns:
+            A handle to await, to iterate over, and to look at, see `CloseBatch`. ACCEPTED and
+            CLOSED mean that the cancel was, UNKNOWN that it may have been.
+
+        Raises:
+            InvalidRequestError: an id is not a positive int below 2^63.
+
+        Source: DELETE /v2/smart_trades/{id}.
+        """
+
+        def target_of(options: CallOptions) -> ResourceTarget[SmartTrade]:
+            return cancelling(self._target(options), close_entered=False)
+
+        return self._many(target_of, trade_ids, confirm, on_outcome, options)
 
     async def get(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
         """Return one smart trade.
