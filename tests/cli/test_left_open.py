@@ -9,11 +9,11 @@ import pytest
 
 from tests.cli.conftest import Interrupt, Run, Terminal, closes
 from threecommas_async import CloseOutcome, CloseReport, CloseState, RequestNotSentError, SmartTrade
+from threecommas_async.closing import CloseAll
 from threecommas_async.errors import InvalidRequestError
 from threecommas_async.models.deal import Deal
 from threecommas_async.models.smart_trade import SmartTradeStatus
 from threecommas_async.resources.deals import Deals
-from threecommas_async.resources.smart_trades import SmartTrades
 from threecommas_async.sandbox import Sandbox
 
 OPEN = "no open trade passes the filters; open are USDT_BTC on account 5001 (3 trades)"
@@ -38,13 +38,9 @@ def report_with(
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[CloseReport[SmartTrade]], CloseReport[SmartTrade]],
 ) -> None:
-    """Let `close_all` of the trades end in what `change` makes of its report."""
-    close_all = SmartTrades.close_all
-
-    async def changed(trades: SmartTrades, **options: Any) -> CloseReport[SmartTrade]:
-        return change(await close_all(trades, **options))
-
-    monkeypatch.setattr(SmartTrades, "close_all", changed)
+    """Let the reports of `close_all` be what `change` makes of them."""
+    true_report: Any = CloseAll.report
+    monkeypatch.setattr(CloseAll, "report", property(lambda work: change(true_report.fget(work))))
 
 
 @pytest.fixture

@@ -114,7 +114,13 @@ class Call:
     requests: list[Request] = field(factory=list[Request])
     attempts: Counter[int] = field(factory=Counter[int])
     outcomes: dict[int, Outcome] = field(factory=dict[int, Outcome])
-    heard: list[int] = field(factory=list[int])
+    told: list[Outcome] = field(factory=list[Outcome])
+    """What it has told of its ids, in that order."""
+
+    @property
+    def heard(self) -> list[int]:
+        """The ids it has told of."""
+        return [outcome.trade_id for outcome in self.told]
 
     def closes(self, trade_id: int | None) -> list[Request]:
         return [r for r in self.requests if r.closes and r.trade_id == trade_id]
@@ -199,7 +205,7 @@ class Server(Api):
         if fault.answer not in UNANSWERED:
             request.refused, request.accepted = answer.is_client_error, answer.is_success
             request.accepted_at = _now() if answer.is_success else -math.inf
-            request.missing = fault.answer == "404"
+            request.missing = fault.answer in {"404", "missing"} and answer.status_code == 404
             request.shown = _statuses(answer) if not request.closes else request.shown
         if fault.answer in UNREADABLE and request.method == "POST":
             request.accepted_at = _now()
@@ -345,7 +351,7 @@ class Server(Api):
     def hear(self, call: Call, outcome: Outcome) -> None:
         """Take down what a call says of a trade, in the moment it says it."""
         call.outcomes[outcome.trade_id] = outcome
-        call.heard.append(outcome.trade_id)
+        call.told.append(outcome)
         if outcome.state is CloseState.ACCEPTED:
             self._accepted_told.add((call.client, outcome.trade_id))
             if call.kind == "close_many" and not call.confirms:
@@ -365,6 +371,9 @@ class Server(Api):
         pending = any(request.pending for request in call.closes(trade_id))
         posts = [post for other in self.calls for post in other.closes(trade_id)]
         unlisted = [post for post in posts if post.call.kind != "close_all"]
+        # Of what a cancel reads first, nothing has said that it is there.
+        cancels = [other for other in self.calls if other.kind == "cancel_many"]
+        unlisted += [read for c in cancels for read in c.requests if read.trade_id == trade_id]
         truths = {
             CloseState.ACCEPTED: done,
             CloseState.CLOSED: done and status == "panic_sold",
@@ -383,12 +392,13 @@ class Server(Api):
             truths[CloseState.UNKNOWN] = True
         truth = f"{status=} {done=} {mine=} {pending=}"
         self.check(truths[outcome.state], call, f"{outcome}, but {truth}")
-        if call.kind == "close_many":
+        if call.kind in {"close_many", "cancel_many"}:
             self.check(outcome.attempts == call.attempts[trade_id], call, f"attempts: {outcome}")
 
     def judge_report(self, call: Call, report: Report) -> None:
         order = [outcome.trade_id for outcome in report]
-        self.check(order == list(dict.fromkeys(call.ids)), call, f"not one outcome each: {order}")
+        known = list(dict.fromkeys(order if call.kind == "close_all" else call.ids))
+        self.check(order == known, call, f"not one outcome each: {order}")
         for outcome in report:
             self.judge(call, outcome)
 

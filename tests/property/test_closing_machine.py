@@ -78,6 +78,7 @@ from tests.property.closing_server import (
 from tests.support import client_of
 from threecommas_async import (
     AsyncClient,
+    CloseBatch,
     CloseFailedError,
     CloseOutcome,
     CloseState,
@@ -85,6 +86,7 @@ from threecommas_async import (
     OutcomeUnknownError,
     RequestNotSentError,
     RetryPolicy,
+    SmartTrade,
     ThreeCommasError,
 )
 
@@ -204,7 +206,16 @@ class Closing(RuleBasedStateMachine):
     ) -> None:
         """`iterate`: how many outcomes to take before the loop is left; None to await it."""
         options = {"confirm": confirm, "deadline": deadline}
-        self.start("close_many", these, self._close_many, options, iterate=iterate)
+        self.start("close_many", these, self._many, options, iterate=iterate)
+
+    @rule(
+        these=st.lists(ids, min_size=1, max_size=5),
+        deadline=deadlines,
+        iterate=st.none() | st.sampled_from([0, 1, 99]),
+    )
+    def cancel_many(self, *, these: list[int], deadline: float | None, iterate: int | None) -> None:
+        options = {"deadline": deadline}
+        self.start("cancel_many", these, self._many, options, iterate=iterate)
 
     @precondition(lambda self: any(call.report for call in self.server.calls))
     @rule(data=st.data(), deadline=deadlines)
@@ -223,12 +234,19 @@ class Closing(RuleBasedStateMachine):
         pair=st.sampled_from([None, *PAIRS]),
         confirm=st.booleans(),
         deadline=deadlines,
+        iterate=st.none() | st.sampled_from([0, 2, 99]),
     )
     def close_all(
-        self, *, pending: str, pair: str | None, confirm: bool, deadline: float | None
+        self,
+        *,
+        pending: str,
+        pair: str | None,
+        confirm: bool,
+        deadline: float | None,
+        iterate: int | None,
     ) -> None:
         options = {"pending": pending, "pair": pair, "confirm": confirm, "deadline": deadline}
-        self.start("close_all", [], self._close_all, options)
+        self.start("close_all", [], self._close_all, options, iterate=iterate)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 0.25, 0.7]))
     def a_moment_passes(self, seconds: float) -> None:
@@ -298,41 +316,47 @@ class Closing(RuleBasedStateMachine):
 
         return hear
 
-    async def _close_many(
-        self, call: Call, options: dict[str, Any], *, iterate: int | None
-    ) -> None:
-        began, check, all_heard = self.loop.time(), self.server.check, True
-        batch = call.batch = self.client.smart_trades.close_many(
-            call.ids, on_outcome=self.hear(call), **options
-        )
+    async def _many(self, call: Call, options: dict[str, Any], *, iterate: int | None) -> None:
+        began, check = self.loop.time(), self.server.check
+        verb = getattr(self.client.smart_trades, call.kind)
+        batch = verb(call.ids, on_outcome=self.hear(call), **options)
         try:
-            if iterate is not None:
-                given: list[Outcome] = []
-                async for outcome in batch:
-                    given.append(outcome)
-                    if len(given) > iterate:
-                        break
-                heard = [call.outcomes[i] for i in call.heard]
-                check(given == heard[: len(given)], call, f"gave {given}")
-                if len(given) > iterate:
-                    self.server.judge_report(call, batch.report)
-                    call.closed = True  # nothing leaves after this moment
-                    call.undisturbed, all_heard = False, False
-                    await asyncio.sleep(0.01)
-                    all_heard = True
-            else:
+            await self._to_the_end(call, batch, iterate)
+        finally:
+            check(len(call.heard) in {0, len(call.outcomes)}, call, f"{call.heard} was heard")
+        deadline: float | None = options["deadline"]
+        late = self.loop.time() - began - (deadline or 0.0)
+        check(deadline is None or late <= 1.0, call, f"{late} s after its deadline")
+
+    async def _to_the_end(
+        self, call: Call, batch: CloseBatch[SmartTrade], iterate: int | None
+    ) -> None:
+        """Await or iterate; in the end its report says what was heard of each id last."""
+        call.batch = batch
+        check, all_heard = self.server.check, True
+        try:
+            if iterate is None:
                 await batch
+                return
+            given: list[Outcome] = []
+            async for outcome in batch:
+                given.append(outcome)
+                if len(given) > iterate:
+                    break
+            check(given == call.told[: len(given)], call, f"gave {given}")
+            if len(given) > iterate:
+                self.server.judge_report(call, batch.report)
+                call.closed = True  # nothing leaves after this moment
+                call.undisturbed, all_heard = False, False
+                await asyncio.sleep(0.01)
+                all_heard = True
         finally:
             call.report = batch.report
             self.server.judge_report(call, call.report)
             told = {outcome.trade_id: outcome for outcome in call.report}
             if call.heard and all_heard:  # else it was cancelled before it began
                 check(told == call.outcomes, call, f"{told}, but {call.outcomes} was heard")
-                check(len(call.heard) == len(told), call, f"{call.heard} was heard")
             call.outcomes = told
-        deadline: float | None = options["deadline"]
-        late = self.loop.time() - began - (deadline or 0.0)
-        check(deadline is None or late <= 1.0, call, f"{late} s after its deadline")
 
     async def _close_by_market(self, call: Call, options: dict[str, Any]) -> None:
         (trade_id,) = call.ids
@@ -357,19 +381,17 @@ class Closing(RuleBasedStateMachine):
             attempts = call.attempts[trade_id]
             self.server.hear(call, CloseOutcome(trade_id, state, attempts=attempts))
 
-    async def _close_all(self, call: Call, options: dict[str, Any]) -> None:
+    async def _close_all(self, call: Call, options: dict[str, Any], *, iterate: int | None) -> None:
         server = self.server
         before = server.seen_open()
+        batch = self.client.smart_trades.close_all(on_outcome=self.hear(call), **options)
         try:
-            report = await self.client.smart_trades.close_all(on_outcome=self.hear(call), **options)
+            await self._to_the_end(call, batch, iterate)
         except ThreeCommasError:
             server.check(not call.attempts, call, "it raised, and yet it closed")
-            return
-        call.outcomes = {outcome.trade_id: outcome for outcome in report}
-        call.ids = list(call.outcomes)
-        server.judge_report(call, report)
         left = {i for i in before if call.pair in {None, pair_of(i)}} - server.accepted.keys()
-        server.check(not (report.ok and left), call, f"all is well, and {left} are open")
+        all_well = batch.report.ok
+        server.check(not (all_well and left), call, f"all is well, and {left} are open")
 
     # --- what always holds
 

@@ -108,10 +108,16 @@ async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
     def told(outcome: CloseOutcome[SmartTrade]) -> None:
         assert_type(outcome.state, CloseState)
 
-    report = await client.smart_trades.close_all(
+    batch = client.smart_trades.close_all(
         pair="USDT_BTC", pending="cancel", confirm=True, deadline=600, on_outcome=told
     )
+    assert_type(batch, CloseBatch[SmartTrade])
+    async for known in batch:
+        assert_type(known, CloseOutcome[SmartTrade])
+    report = await batch
     assert_type(report, CloseReport[SmartTrade])
+    task = asyncio.ensure_future(client.smart_trades.close_all())
+    assert_type(await task, CloseReport[SmartTrade])
     assert_type(report.unlisted, ThreeCommasError | None)
     assert_type(await client.smart_trades.close_all(dry_run=True), CloseReport[SmartTrade])
     assert_type(
@@ -119,9 +125,28 @@ async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
     )
 
 
+async def cancelling(client: AsyncClient, ids: Sequence[int]) -> None:
+    batch = client.smart_trades.cancel_many(ids, confirm=True, deadline=60, on_outcome=print)
+    assert_type(batch, CloseBatch[SmartTrade])
+    assert_type(await batch, CloseReport[SmartTrade])
+    assert_type(await client.smart_trades.cancel(1), SmartTrade)
+
+
+async def watching(client: AsyncClient, ids: Sequence[int]) -> None:
+    def missed(trade_id: int, error: ThreeCommasError) -> None:
+        assert_type(error.may_have_taken_effect, bool)
+
+    watch = client.smart_trades.watch(ids, every=5, on_error=missed, deadline=600, timeout=5)
+    assert_type(watch, AsyncIterator[SmartTrade])
+    async for trade in watch:
+        assert_type(trade, SmartTrade)
+    assert_type(client.deals.watch(i for i in ids), AsyncIterator[Deal])
+
+
 async def deals(client: AsyncClient, ids: Sequence[int], since: datetime) -> None:
     assert_type(await client.deals.close_by_market(1, deadline=10), Deal)
     assert_type(client.deals.close_many(ids), CloseBatch[Deal])
+    assert_type(client.deals.close_all(), CloseBatch[Deal])
     report = await client.deals.close_all(bot_id=1, confirm=True, deadline=600, dry_run=True)
     assert_type(report, CloseReport[Deal])
     assert_type(report[1].trade, Deal | None)
@@ -161,7 +186,6 @@ async def reading(client: AsyncClient, since: datetime) -> None:
     assert_type([trade.id async for trade in client.smart_trades.list()], list[int])
     assert_type(await client.smart_trades.list_page(2, per_page=50), list[SmartTrade])
     assert_type(await client.smart_trades.get(1), SmartTrade)
-    assert_type(await client.smart_trades.cancel(1), SmartTrade)
     assert_type(await client.users.validate(), ValidateResult)
 
 

@@ -266,7 +266,7 @@ async def test_a_bots_refused_closing_settles_no_close_of_another_call() -> None
     async with client_of(slow) as bot:
         closing = asyncio.create_task(bot.deals.close_by_market(1))
         await asyncio.sleep(0.1)
-        everything = asyncio.create_task(bot.deals.close_all(bot_id=9))
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
         await asyncio.sleep(0.1)
         closing.cancel()
         everything.cancel()
@@ -290,7 +290,7 @@ async def test_a_close_that_is_refused_settles_no_closing_of_its_whole_bot() -> 
         return await answer(request)
 
     async with client_of(slow) as bot:
-        everything = asyncio.create_task(bot.deals.close_all(bot_id=9))
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
         await asyncio.sleep(0.1)
         refused = asyncio.create_task(bot.deals.close_by_market(1))
         await asyncio.sleep(0.1)
@@ -327,7 +327,7 @@ async def test_a_whole_bot_left_in_question_is_not_settled_by_a_close_that_never
     async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
         one = asyncio.create_task(client.deals.close_by_market(1))
         await asyncio.sleep(0.1)
-        everything = asyncio.create_task(client.deals.close_all(bot_id=9))
+        everything = asyncio.ensure_future(client.deals.close_all(bot_id=9))
         await asyncio.sleep(2)
         everything.cancel()
         await asyncio.wait({one, everything})

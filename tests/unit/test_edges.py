@@ -64,7 +64,8 @@ async def test_one_who_stops_asking_does_not_disturb_the_reading_of_the_others()
         batch = client.smart_trades.close_many([1, 2])
         task = asyncio.ensure_future(batch)
         await asyncio.sleep(3)  # both are being read
-        batch._tasks[1].cancel()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        closing: Any = batch
+        closing._work._tasks[1].cancel()  # noqa: SLF001
         report = await task
     assert report[1].state is CloseState.UNKNOWN
     assert report[2].ok

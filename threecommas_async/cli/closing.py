@@ -10,10 +10,10 @@ from attrs import evolve, frozen
 
 from .. import (
     AuthenticationError,
+    CloseBatch,
     CloseOutcome,
     CloseReport,
     CloseState,
-    OutcomeUnknownError,
     PermissionDeniedError,
     RequestNotSentError,
     ThreeCommasError,
@@ -26,7 +26,7 @@ from .render import report_data, report_table, skipped_table
 from .screen import Exit, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Group
 
@@ -95,8 +95,7 @@ async def close_all(session: Session, what: Everything[T], how: Closing) -> int:
         [item.entity_id for item in plan.items],
         lambda saw: start(on_outcome=saw),
         deadline=left,
-        at_once=bool(what.also),
-        interrupted=lambda report: _told(session, CLOSE, evolve(report, skipped=found.skipped)),
+        interrupted=lambda report: _told(session, CLOSE, report),
     )
     return _told(session, CLOSE, report)
 
@@ -133,11 +132,10 @@ def _declined(session: Session) -> Exit:
 async def shown(  # noqa: PLR0913 - by name
     session: Session,
     ids: Sequence[int],
-    start: Callable[[Callable[[CloseOutcome[T]], None]], Awaitable[CloseReport[T]]],
+    start: Callable[[Callable[[CloseOutcome[T]], None]], CloseBatch[T]],
     *,
     deed: Deed = CLOSE,
     deadline: float | None = None,
-    at_once: bool = False,
     interrupted: Callable[[CloseReport[T]], object],
 ) -> CloseReport[T]:
     """Await what `start` begins, with its progress on the screen.
@@ -150,33 +148,22 @@ async def shown(  # noqa: PLR0913 - by name
         start: takes what is to be called with each outcome.
         deed: what is done to them.
         deadline: seconds after which nothing more is sent.
-        at_once: one request may concern all of them, before there is an outcome of any.
         interrupted: takes the report of a cancelled one.
     """
-    outcomes: dict[int, CloseOutcome[T]] = {}
     progress = ClosingProgress(session.traffic, ids, deed.done, deadline)
-
-    def saw(outcome: CloseOutcome[T]) -> None:
-        outcomes[outcome.trade_id] = outcome
-        progress.saw(outcome)
-
+    batch = start(progress.saw)
     try:
         async with progress.shown(session.screen):
-            return await start(saw)
+            return await batch
     except asyncio.CancelledError:
-        in_doubt = at_once and session.traffic.limiter.closes > 0
-        every = dict.fromkeys((*ids, *outcomes))
-        interrupted(
-            CloseReport(tuple(outcomes.get(i) or _not_begun(i, in_doubt=in_doubt) for i in every))
-        )
+        report = batch.report
+        not_begun = (_not_begun(i) for i in dict.fromkeys(ids) if i not in report)
+        interrupted(evolve(report, outcomes=(*report, *not_begun)))
         raise
 
 
-def _not_begun(entity_id: int, *, in_doubt: bool) -> CloseOutcome[Never]:
-    """Return the outcome of one that had not had its own turn."""
-    if in_doubt:
-        text = f"{entity_id}: the request to close all had left and may have taken effect"
-        return CloseOutcome(entity_id, CloseState.UNKNOWN, error=OutcomeUnknownError(text))
+def _not_begun(entity_id: int) -> CloseOutcome[Never]:
+    """Return the outcome of one that a plan has named, and that was not listed again yet."""
     text = f"{entity_id}: not sent; nothing has happened, safe to close again"
     return CloseOutcome(entity_id, CloseState.NOT_SENT, error=RequestNotSentError(text))
 

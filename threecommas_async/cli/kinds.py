@@ -17,10 +17,9 @@ from ..closing import (
 from ..models.deal import Deal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
-    from .. import CloseOutcome, CloseReport
-    from .client import CommandClient
+    from .. import AsyncClient, CloseBatch, CloseOutcome
 
 __all__ = [
     "CANCEL",
@@ -36,7 +35,6 @@ __all__ = [
 
 Entity: TypeAlias = SmartTrade | Deal
 T = TypeVar("T", bound=Entity)
-T_co = TypeVar("T_co", bound=Entity, covariant=True)
 
 
 @frozen
@@ -54,7 +52,7 @@ CLOSE = Deed("close", "closed", " at market", "closing or closed")
 CANCEL = Deed("cancel", "cancelled", "", "being cancelled or over")
 
 
-class BatchCall(Protocol[T_co]):
+class BatchCall(Protocol[T]):
     """`close_many` and its like."""
 
     def __call__(
@@ -63,13 +61,13 @@ class BatchCall(Protocol[T_co]):
         *,
         confirm: bool,
         deadline: float | None,
-        on_outcome: Callable[[CloseOutcome[T_co]], object],
-    ) -> Awaitable[CloseReport[T_co]]:
+        on_outcome: Callable[[CloseOutcome[T]], object],
+    ) -> CloseBatch[T]:
         """Begin."""
         ...
 
 
-class SweepCall(Protocol[T_co]):
+class SweepCall(Protocol[T]):
     """`close_all`, with its filters given."""
 
     def __call__(
@@ -78,8 +76,8 @@ class SweepCall(Protocol[T_co]):
         confirm: bool = ...,
         deadline: float | None = ...,
         dry_run: bool = ...,
-        on_outcome: Callable[[CloseOutcome[T_co]], object] | None = ...,
-    ) -> Awaitable[CloseReport[T_co]]:
+        on_outcome: Callable[[CloseOutcome[T]], object] | None = ...,
+    ) -> CloseBatch[T]:
         """Begin."""
         ...
 
@@ -92,9 +90,9 @@ class Kind(Generic[T]):
     command: str
     """The first word of its commands."""
     deed: Deed
-    batch: Callable[[CommandClient], BatchCall[T]]
+    batch: Callable[[AsyncClient], BatchCall[T]]
     """Does it to many."""
-    open_ones: Callable[[CommandClient], AsyncIterator[T]]
+    open_ones: Callable[[AsyncClient], AsyncIterator[T]]
     """Lists those that it could be done to."""
     why_not: Callable[[T], str | None]
     """Tells why it would not be done to one; None if it would."""
@@ -124,7 +122,9 @@ def _trade_stays_open(trade: SmartTrade) -> str | None:
 
 
 def _trade_stays(trade: SmartTrade) -> str | None:
-    return None if trade.data.cancel_available else _BUSY
+    if smart_trade_is_cancellable(trade):
+        return None
+    return "its entry is filled; it can be closed" if smart_trade_is_closable(trade) else _BUSY
 
 
 def _deal_stays_open(deal: Deal) -> str | None:
@@ -145,7 +145,7 @@ CANCELLED_TRADES = Kind[SmartTrade](
     name=TRADES.name,
     command=TRADES.command,
     deed=CANCEL,
-    batch=lambda client: client.trades.cancel_many,
+    batch=lambda client: client.smart_trades.cancel_many,
     open_ones=TRADES.open_ones,
     why_not=_trade_stays,
 )

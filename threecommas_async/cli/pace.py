@@ -59,8 +59,6 @@ class WatchedLimiter(SlidingWindowLimiter):
         super().__init__(limit, window, penalty)
         self.in_flight = 0
         """Requests that have a slot and no answer yet."""
-        self.closes = 0
-        """Closes that have been given a slot, and so may have left."""
         self._sent: deque[float] = deque(maxlen=limit)
 
     async def acquire(
@@ -69,7 +67,6 @@ class WatchedLimiter(SlidingWindowLimiter):
         """Wait for a slot."""
         permit = await super().acquire(priority, bucket=bucket, deadline=deadline)
         self.in_flight += 1
-        self.closes += priority is Priority.CLOSE
         return permit
 
     async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:

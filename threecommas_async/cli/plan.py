@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from .. import CloseOutcome, CloseReport
+    from .. import AsyncClient, CloseOutcome, CloseReport
     from ..errors import InvalidRequestError
-    from .client import CommandClient
     from .screen import Screen
 
 __all__ = ["Plan", "plan_for_all", "plan_for_ids"]
@@ -96,7 +95,7 @@ class Plan(Generic[T]):
         return Exit.NOT_ALL if would_not or self.unmatched else Exit.OK
 
 
-async def plan_for_ids(client: CommandClient, kind: Kind[T], ids: Sequence[int]) -> Plan[T]:
+async def plan_for_ids(client: AsyncClient, kind: Kind[T], ids: Sequence[int]) -> Plan[T]:
     """Look the ids up among the open ones: a request per hundred, not one for each id."""
     found = {entity.id: entity async for entity in kind.open_ones(client)}
 

@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from cyclopts import Parameter
 
-from .. import AuthenticationError, ConfigurationError, PermissionDeniedError, ThreeCommasError
+from .. import (
+    AsyncClient,
+    AuthenticationError,
+    ConfigurationError,
+    PermissionDeniedError,
+    ThreeCommasError,
+)
 from ..config import DEFAULT_BASE_URL, read_env
 from ..errors import InvalidRequestError
-from .client import CommandClient
 from .memory import carried_over
 from .options import Count, Flag
 from .pace import Traffic, WatchedLimiter
@@ -52,7 +57,7 @@ class Session:
     """What a command works with."""
 
     screen: Screen
-    client: CommandClient
+    client: AsyncClient
     traffic: Traffic
 
 
@@ -63,7 +68,7 @@ async def opened(
     """Open a client whose traffic can be watched."""
     traffic = Traffic(limiter, _host(settings.get("base_url", DEFAULT_BASE_URL)))
     watched: ClientSettings = {**settings, "rate_limiter": limiter, "hooks": [traffic]}
-    async with CommandClient(api_key, **watched) as client:
+    async with AsyncClient(api_key, **watched) as client:
         yield Session(screen, client, traffic)
 
 

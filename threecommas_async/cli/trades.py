@@ -140,11 +140,11 @@ async def close_all(
 async def cancel(
     trade_ids: list[Id], /, *, how: Closing = _CAREFULLY, connection: Connection = _USUAL
 ) -> int:
-    """Cancel trades, each exactly once, and tell what became of each.
+    """Cancel trades whose entry is not filled, each exactly once, and tell what became of each.
 
-    Meant for trades whose entry is not filled. What 3Commas does with a position already entered
-    is not documented: to get out of one, close it. Ctrl-C sends nothing more and tells what is
-    known so far.
+    Each is read first. What 3Commas does with a position already entered is not documented, so it
+    is left as it is: to get out of one, close it. Ctrl-C sends nothing more and tells what is known
+    so far.
 
     Args:
         trade_ids: Ids of the trades.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 from rich.console import Group
 
-from .. import NotFoundError, ThreeCommasError
+from .. import NotFoundError
 from ..closing import Phase, smart_trade_phase
 from .progress import Progress, trouble_of
 from .render import FEW, grouped, status_of, table
@@ -18,7 +18,7 @@ from .screen import Exit
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .. import SmartTrade
+    from .. import SmartTrade, ThreeCommasError
     from .pace import Traffic
     from .session import Session
 
@@ -26,6 +26,8 @@ __all__ = ["watch"]
 
 _NOT_FOUND, _NOT_READ = "not found", "not read"
 _CLOSED = Phase.CLOSED.value
+_EVERY = 30.0
+"""Seconds between two looks at most."""
 _OVER = frozenset({_CLOSED, Phase.FAILED.value, _NOT_FOUND})
 
 
@@ -34,7 +36,11 @@ async def watch(session: Session, trade_ids: Sequence[int], timeout: float | Non
     seen = Watching(session.traffic, trade_ids)
     try:
         async with seen.shown(session.screen), asyncio.timeout(timeout):
-            await session.client.trades.watch(trade_ids, seen.saw)
+            changes = session.client.smart_trades.watch(
+                trade_ids, every=_EVERY, on_error=seen.missed
+            )
+            async for trade in changes:
+                seen.saw(trade)
     except TimeoutError:
         pass  # what has been seen tells how far they have come
     except asyncio.CancelledError:
@@ -68,26 +74,20 @@ class _Watched:
 
 
 class Watching(Progress):
-    """Where trades stand. Its `saw` takes what a read has given."""
+    """Where trades stand."""
 
     def __init__(self, traffic: Traffic, trade_ids: Sequence[int]) -> None:
         self._traffic = traffic
         self._all = {trade_id: _Watched(trade_id) for trade_id in trade_ids}
 
-    def saw(self, trade_id: int, result: SmartTrade | ThreeCommasError) -> bool:
-        """Take note of a reading, and tell whether it was the last one of this trade.
+    def saw(self, trade: SmartTrade) -> None:
+        """Take note of a trade as it was read."""
+        watched = self._all[trade.id]
+        watched.trade, watched.error = trade, None
 
-        Raises:
-            ThreeCommasError: the reading says that no other can pass.
-        """
-        watched = self._all[trade_id]
-        if isinstance(result, ThreeCommasError):
-            if result.stops_everything:
-                raise result
-            watched.error = result
-        else:
-            watched.trade, watched.error = result, None
-        return watched.standing in _OVER
+    def missed(self, trade_id: int, error: ThreeCommasError) -> None:
+        """Take note of a trade that could not be read."""
+        self._all[trade_id].error = error
 
     @property
     def _counts(self) -> Mapping[str, int]:

@@ -5,10 +5,10 @@ again, and when everything stops. Not decided here: how a request travels (`http
 slot for it (`rate_limit`), and what the API calls things (`resources`).
 """
 
-from .all import Match, Scope, Sweep
-from .confirm import wait_closed, watch
-from .lookup import Reader
-from .many import CloseBatch
+from .all import CloseAll
+from .confirm import wait_closed
+from .handle import CloseBatch
+from .many import CloseMany
 from .one import close_one, error_of, interrupted, is_missing
 from .phase import (
     Phase,
@@ -20,18 +20,21 @@ from .phase import (
 )
 from .registry import CloseRegistry
 from .report import CloseOutcome, CloseReport, CloseState
+from .scope import Match, Scope
+from .watch import Watch
 
 __all__ = [
+    "CloseAll",
     "CloseBatch",
+    "CloseMany",
     "CloseOutcome",
     "CloseRegistry",
     "CloseReport",
     "CloseState",
     "Match",
     "Phase",
-    "Reader",
     "Scope",
-    "Sweep",
+    "Watch",
     "close_one",
     "deal_is_closable",
     "deal_phase",
@@ -42,5 +45,4 @@ __all__ = [
     "smart_trade_is_closable",
     "smart_trade_phase",
     "wait_closed",
-    "watch",
 ]

@@ -4,97 +4,57 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from enum import Enum
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve
 
-from ..errors import CloseFailedError, InvalidRequestError, RequestNotSentError, ThreeCommasError
-from ..logs import log
-from ..options import check_callback
+from ..errors import InvalidRequestError, RequestNotSentError, ThreeCommasError
 from ..retry import Trace
-from .many import CloseBatch
+from .many import CloseMany
+from .one import interrupted
 from .phase import Phase
 from .report import CloseOutcome, CloseReport, CloseState
+from .scope import Listings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from ..retry import RetryPolicy
     from .one import Target
+    from .scope import Listed, Scope
 
-__all__ = ["Match", "Scope", "Sweep"]
+__all__ = ["CloseAll"]
 
 T = TypeVar("T")
 
 # What may be tried again when a fresh listing shows it closable still.
 _AGAIN = frozenset({CloseState.NOT_SENT, CloseState.UNKNOWN})
-# How often a list that does not fit on a page is read, until it brings nothing new.
-_PASSES = 5
-# Places that a text about filters without a match names.
-_NAMED = 10
+# What these turn out to be when a fresh listing shows it closing.
+_CLOSING_AFTER = {
+    CloseState.NOT_SENT: CloseState.ALREADY_CLOSED,
+    CloseState.UNKNOWN: CloseState.ACCEPTED,
+}
 
 
-class Match(Enum):
-    """Whether an entity passes the filters of a listing. The server's word is not taken for it."""
-
-    YES = "yes"
-    NO = "no"
-    UNCERTAIN = "uncertain"
-    """The answer lacks what the filter is about."""
-
-
-@frozen(kw_only=True)
-class Scope(Generic[T]):
-    """Which entities are meant.
-
-    Attributes:
-        listing: goes through all that is active and passes the filters, given the seconds that
-            each request has; None for as long as it takes.
-        everything: the same without filters; None where no filter is set.
-        page_size: how many are on a full page.
-        filters: the filters as text, for people.
-        match: tells whether an entity passes the filters.
-        place: where an entity is, as in "USDT_BTC on account 1".
-    """
-
-    listing: Callable[[float | None], AsyncIterator[Sequence[T]]]
-    everything: Callable[[float | None], AsyncIterator[Sequence[T]]] | None
-    page_size: int
-    filters: str
-    match: Callable[[T], Match]
-    place: Callable[[T], str]
-
-
-@frozen
-class _Listed(Generic[T]):
-    """What one listing shows, by what is to be done about it."""
-
-    closable: dict[int, T] = field(factory=dict[int, T])
-    cancellable: dict[int, T] = field(factory=dict[int, T])
-    left: dict[int, CloseOutcome[T]] = field(factory=dict[int, CloseOutcome[T]])
-    """Active, to be closed, and nothing can be done about it."""
-    skipped: dict[int, CloseOutcome[T]] = field(factory=dict[int, CloseOutcome[T]])
-
-    def __bool__(self) -> bool:
-        return bool(self.closable or self.cancellable or self.left or self.skipped)
-
-
-class Sweep(Generic[T]):
-    """One `close_all`.
+class CloseAll(Generic[T]):
+    """Closing all there is, in rounds of a listing and a batch, see `handle.Work`.
 
     Args:
         target: the kind of entity, as something to close.
-        cancel: the same, cancelled instead, for those whose entry is not filled; None leaves them.
         scope: which ones.
+        cancel: the same, cancelled instead, for those whose entry is not filled; None leaves them.
         policy: how often an entity may be tried again.
         wholesale: closes all of them with one request, where the API has one.
         confirm: wait until each is seen closed or failed.
+        dry_run: only list.
         deadline: seconds for everything, listings included.
-        on_outcome: called with each outcome as it becomes known.
     """
 
-    def __init__(  # noqa: PLR0913 - what a sweep is made of, from the resource
+    title = "a close of everything"
+
+    _tell: Callable[[CloseOutcome[T]], None]  # given to `run`
+
+    def __init__(  # noqa: PLR0913 - what it takes to close all, from the resource
         self,
         target: Target[T],
         scope: Scope[T],
@@ -103,188 +63,144 @@ class Sweep(Generic[T]):
         cancel: Target[T] | None = None,
         wholesale: Callable[[Trace], Awaitable[object]] | None = None,
         confirm: bool = False,
+        dry_run: bool = False,
         deadline: float | None = None,
-        on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
     ) -> None:
-        check_callback(on_outcome)
         self._target = target
         self._cancel = cancel
-        self._scope = scope
+        self._listings = Listings(target, cancel, scope, deadline)
         self._policy = policy
         self._wholesale = wholesale
         self._confirm = confirm
-        self._deadline = deadline
-        self._on_outcome = on_outcome
-        self._ends: float | None = None
+        self._dry_run = dry_run
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._began = 0.0
         self._outcomes: dict[int, CloseOutcome[T]] = {}
         self._tried: dict[int, Phase] = {}
         self._cancelled: set[int] = set()
         self._rounds = Counter[int]()
+        self._posts: dict[int, int] = {}
+        """POSTs of earlier rounds."""
+        self._round: CloseMany[T] | None = None
+        """The round under way, or that was when all was cut short."""
+        self._stopped_by: ThreeCommasError | None = None
+        self._unmatched: InvalidRequestError | None = None
+        self._unlisted: ThreeCommasError | None = RequestNotSentError(
+            "no listing has shown yet that nothing else is open"
+        )
 
-    async def plan(self) -> CloseReport[T]:
-        """Return what would be closed now, as NOT_SENT; close nothing.
+    def enter(self) -> None:
+        """Refuse to be run in another process, or on an event loop beside the first."""
+        self._target.registry.enter()
 
-        Raises:
-            ThreeCommasError: the listing failed.
-        """
-        self._begin()
-        reason = RequestNotSentError("dry run: nothing was sent")
-        listed = await self._list()
-        for entity_id, entity in (listed.closable | listed.cancellable).items():
-            self._outcomes[entity_id] = CloseOutcome(entity_id, CloseState.NOT_SENT, entity, reason)
-        return self._report(listed, await self._unmatched(listed))
-
-    async def run(self) -> CloseReport[T]:
-        """Close all there is, and report all that was closed.
+    async def run(self, tell: Callable[[CloseOutcome[T]], None]) -> None:
+        """Close all there is, and tell each outcome when it is not to be tried again.
 
         Raises:
             ThreeCommasError: the first listing failed, so that nothing was closed.
         """
-        self._begin()
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._listings.begin()
         listed = await self._list()
-        unmatched = await self._unmatched(listed)
-        unlisted: ThreeCommasError | None = None
+        self._unmatched = await self._listings.unmatched(listed)
         try:
-            while await self._close_listed(listed):
+            while not self._dry_run and await self._close_listed(listed):
                 listed = await self._list()
-        except ThreeCommasError as error:
-            unlisted = error
-        return self._report(listed, unmatched, unlisted)
+        except ThreeCommasError:
+            return  # the report has it as `unlisted`
+        self._unlisted = None
 
-    def _begin(self) -> None:
-        if self._deadline is not None:
-            self._ends = asyncio.get_running_loop().time() + self._deadline
+    def halt(self) -> None:
+        """Send nothing after this moment."""
+        if self._round is not None:
+            self._round.halt()
 
-    def _report(
-        self,
-        listed: _Listed[T],
-        unmatched: InvalidRequestError | None,
-        unlisted: ThreeCommasError | None = None,
-    ) -> CloseReport[T]:
-        ours = self._outcomes
-        left = [outcome for i, outcome in listed.left.items() if i not in ours]
-        skipped = [outcome for i, outcome in listed.skipped.items() if i not in ours]
-        return CloseReport((*ours.values(), *left), unlisted, unmatched, tuple(skipped))
+    @property
+    def report(self) -> CloseReport[T]:
+        """The truth so far: one outcome for each that was found and is to be closed."""
+        listed = self._listings.listed
+        known = {**self._outcomes_of_round(), **self._outcomes}
+        ids = dict.fromkeys((*self._tried, *listed.closable, *listed.cancellable))
+        outcomes = [known.get(i) or self._not_begun(i) for i in ids]
+        left = [outcome for i, outcome in listed.left.items() if i not in ids]
+        skipped = [outcome for i, outcome in listed.skipped.items() if i not in ids]
+        return CloseReport((*outcomes, *left), self._unlisted, self._unmatched, tuple(skipped))
+
+    def _outcomes_of_round(self) -> dict[int, CloseOutcome[T]]:
+        if self._round is None:
+            return {}
+        return {outcome.trade_id: self._in_all(outcome) for outcome in self._round.report}
+
+    def _in_all(self, outcome: CloseOutcome[T]) -> CloseOutcome[T]:
+        """Return the outcome of a round as that of all rounds."""
+        entity_id = outcome.trade_id
+        return evolve(
+            outcome,
+            trade=outcome.trade or self._listings.entity(entity_id),
+            attempts=outcome.attempts + self._posts[entity_id],
+            elapsed=self._elapsed(),
+        )
+
+    def _not_begun(self, entity_id: int) -> CloseOutcome[T]:
+        entity = self._listings.entity(entity_id)
+        if self._dry_run:
+            reason = RequestNotSentError("dry run: nothing was sent")
+            return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, reason)
+        outcome: CloseOutcome[T] = interrupted(
+            self._target, entity_id, Trace(), self._stopped_by, self._elapsed()
+        )
+        return evolve(outcome, trade=entity)
+
+    def _elapsed(self) -> float:
+        return 0.0 if self._loop is None else self._loop.time() - self._began
 
     # --- listing
 
-    async def _list(self) -> _Listed[T]:
-        """List afresh, and sort what is active by what is to be done about it."""
-        seen: dict[int, T] = {}
+    async def _list(self) -> Listed[T]:
         try:
-            async with asyncio.timeout_at(self._ends):
-                for _ in range(_PASSES):
-                    fits_a_page, news = await self._go_through(seen)
-                    if fits_a_page or not news:
-                        break
-        except TimeoutError:
-            raise self._too_late(None) from None
+            listed = await self._listings.read()
         except ThreeCommasError as error:
-            if not self._is_late(error):
-                raise
-            raise self._too_late(error) from error
-        listed, strangers = _Listed[T](), 0
-        for entity in seen.values():
-            match = self._scope.match(entity)
-            strangers += match is Match.NO
-            if match is not Match.NO:
-                self._sort(entity, listed, certain=match is Match.YES)
-        if strangers:
-            text = "%d of those that the server lists do not pass the filters (%s): left alone"
-            log.warning(text, strangers, self._scope.filters)
+            self._unlisted = error
+            raise
+        for shown in (*listed.left.values(), *listed.skipped.values()):
+            self._settle(shown)
         return listed
 
-    async def _go_through(self, seen: dict[int, T]) -> tuple[bool, bool]:
-        """Go through the list once; return whether it fits on a page, and whether it brought news.
-
-        Where something leaves the list while its pages are read, the others move forward by a
-        place, and one of them may be on no page at all. So a longer list is read until it brings
-        nothing new.
-        """
-        before, pages = len(seen), 0
-        full = False
-        async for page in self._scope.listing(self._left()):
-            pages += 1
-            full |= len(page) >= self._scope.page_size
-            seen.update((self._target.id_of(entity), entity) for entity in page)
-        return pages <= 1 and not full, len(seen) > before
-
-    def _left(self) -> float | None:
-        """Return the seconds that are left of the deadline."""
-        if self._ends is None:
-            return None
-        return max(0.0, self._ends - asyncio.get_running_loop().time())
-
-    def _is_late(self, error: ThreeCommasError) -> bool:
-        """Return whether an error is that of a request which the deadline left no time for."""
-        refused = isinstance(error, RequestNotSentError) and error.available_in is not None
-        return self._ends is not None and (refused or not self._left())
-
-    def _too_late(self, error: ThreeCommasError | None) -> RequestNotSentError:
-        reason = f": {error}" if error else ""
-        return RequestNotSentError(
-            f"the list could not be read before the deadline of {self._deadline:g} s{reason}",
-            available_in=getattr(error, "available_in", None),
-        )
-
-    def _sort(self, entity: T, listed: _Listed[T], *, certain: bool) -> None:
-        target, cancel = self._target, self._cancel
-        entity_id, phase = target.id_of(entity), target.phase(entity)
-        if not certain:
-            why = f"the answer does not tell whether it passes the filters ({self._scope.filters})"
-            listed.left[entity_id] = _left_alone(entity_id, entity, why)
-        elif target.is_closable(entity):
-            listed.closable[entity_id] = entity
-        elif phase is Phase.FAILED:
-            error = CloseFailedError(entity_id, target.failure(entity))
-            listed.left[entity_id] = CloseOutcome(entity_id, CloseState.FAILED, entity, error)
-        elif phase in {Phase.CLOSING, Phase.CLOSED}:
-            outcome = CloseOutcome(entity_id, CloseState.ALREADY_CLOSED, entity)
-            listed.skipped[entity_id] = outcome
-        elif cancel is not None and cancel.is_closable(entity):
-            listed.cancellable[entity_id] = entity
-        elif cancel is None and phase is Phase.NOT_ENTERED:
-            why = "its entry is not filled, so there is nothing to close"
-            listed.skipped[entity_id] = _left_alone(entity_id, entity, why)
-        else:
-            why = f"it is {phase.value}, and the server says that it cannot be closed now"
-            listed.left[entity_id] = _left_alone(entity_id, entity, why)
-
-    async def _unmatched(self, listed: _Listed[T]) -> InvalidRequestError | None:
-        """Say what is open where nothing passes the filters; None where that is nothing."""
-        if listed or self._scope.everything is None:
-            return None
-        places = Counter[str]()
-        try:
-            async with asyncio.timeout_at(self._ends):
-                async for page in self._scope.everything(self._left()):
-                    places.update(self._scope.place(entity) for entity in page)
-        except (TimeoutError, ThreeCommasError):
-            return None  # what was asked for is known: nothing
-        if not places:
-            return None
-        open_ones = ", ".join(f"{place} ({n})" for place, n in places.most_common(_NAMED))
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        return InvalidRequestError(
-            f"nothing that is active passes the filters ({self._scope.filters}), so nothing was "
-            f"sent; active are {open_ones}{more}"
-        )
+    def _settle(self, shown: CloseOutcome[T]) -> None:
+        """Let a fresh listing tell what its close has left open, or could not know yet."""
+        before = self._outcomes.get(shown.trade_id)
+        if before is None or before.state is shown.state:
+            return
+        state: CloseState | None = None
+        if shown.state is CloseState.FAILED:
+            state = CloseState.FAILED
+        elif shown.state is CloseState.ALREADY_CLOSED:
+            state = _CLOSING_AFTER.get(before.state)
+        if state is None:
+            return
+        now = self._elapsed()
+        self._know(evolve(before, state=state, trade=shown.trade, error=shown.error, elapsed=now))
 
     # --- closing
 
-    async def _close_listed(self, listed: _Listed[T]) -> bool:
+    def _know(self, outcome: CloseOutcome[T]) -> None:
+        """Take an outcome down, and tell it unless it may be tried again."""
+        self._outcomes[outcome.trade_id] = outcome
+        if outcome.error is not None and outcome.error.stops_everything:
+            self._stopped_by = outcome.error
+        if outcome.state not in _AGAIN:
+            self._tell(outcome)
+
+    async def _close_listed(self, listed: Listed[T]) -> bool:
         """Close what a listing shows; return whether to list again."""
         closable, cancellable = self._due(listed.closable), self._due(listed.cancellable)
         if closable:
             await self._close(self._target, closable, wholesale=not self._outcomes)
-        if cancellable and self._cancel is not None and not self._is_stopped():
+        if cancellable and self._cancel is not None and self._stopped_by is None:
             await self._close(self._cancel, cancellable)
-        return bool(closable or cancellable) and not self._is_stopped()
-
-    def _is_stopped(self) -> bool:
-        return any(
-            o.error is not None and o.error.stops_everything for o in self._outcomes.values()
-        )
+        return bool(closable or cancellable) and self._stopped_by is None
 
     def _due(self, entities: dict[int, T]) -> list[int]:
         """Return which ones are to be closed, each so often as the policy allows."""
@@ -310,23 +226,29 @@ class Sweep(Generic[T]):
         return outcome.state is CloseState.REJECTED and phase is not self._tried[outcome.trade_id]
 
     async def _close(self, target: Target[T], due: list[int], *, wholesale: bool = False) -> None:
+        """Close some in a round of their own."""
         error = await self._close_wholesale(due) if wholesale else None
-        batch = CloseBatch(
+        for entity_id in due:
+            before = self._outcomes.pop(entity_id, None)
+            self._posts[entity_id] = 0 if before is None else before.attempts
+        self._round = CloseMany(
             target,
             due,
             policy=self._policy,
             confirm=self._confirm,
-            deadline=self._left(),
+            deadline=self._listings.left,
             listed=True,
             stopped_by=error if error is not None and error.stops_everything else None,
-            on_outcome=self._on_outcome,
         )
-        report = await batch
-        self._outcomes |= {outcome.trade_id: outcome for outcome in report}
         if target.cancels:
-            self._cancelled.update(outcome.trade_id for outcome in report)
+            self._cancelled.update(due)
+        await self._round.run(lambda outcome: self._know(self._in_all(outcome)))
+        for entity_id, outcome in self._outcomes_of_round().items():
+            if entity_id not in self._outcomes:
+                self._know(outcome)
+        self._round = None
 
-    async def _close_wholesale(self, due: list[int]) -> ThreeCommasError | None:
+    async def _close_wholesale(self, due: Sequence[int]) -> ThreeCommasError | None:
         """Close all with one request, where there is one; each is then in question, so it is read.
 
         Returns the error that says that none was closed.
@@ -336,16 +258,14 @@ class Sweep(Generic[T]):
         trace = Trace()
         with self._target.registry.closing_all(due) as request:
             try:
-                async with asyncio.timeout_at(self._ends):
+                async with asyncio.timeout(self._listings.left):
                     await self._wholesale(trace)
             except TimeoutError:
                 request.refused = not trace.attempts
+            except asyncio.CancelledError:
+                request.refused = not trace.attempts
+                raise
             except ThreeCommasError as error:
                 request.refused = not (error.may_have_taken_effect or trace.unknown)
                 return error if request.refused else None
         return None
-
-
-def _left_alone(entity_id: int, entity: T, why: str) -> CloseOutcome[T]:
-    error = RequestNotSentError(f"trade {entity_id}: left alone; {why}")
-    return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, error)

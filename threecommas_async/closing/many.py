@@ -6,9 +6,8 @@ Whatever happens to its siblings, to the server, to the deadline, or to the task
 from __future__ import annotations
 
 import asyncio
-import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import evolve
 
@@ -22,11 +21,11 @@ from .phase import Phase
 from .report import CloseOutcome, CloseReport, CloseState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..retry import RetryPolicy
 
-__all__ = ["CloseBatch", "OutcomeIterator"]
+__all__ = ["CloseMany"]
 
 T = TypeVar("T")
 
@@ -38,20 +37,12 @@ _HEAD_START = 2.0
 _FORBIDDEN_MEANS_THE_KEY = 5
 
 
-class CloseBatch(Generic[T]):
-    """Closes under way: await it, iterate over it, look at it.
+class CloseMany(Generic[T]):
+    """Closing the ids of a list, side by side, see `handle.Work`."""
 
-    Nothing is sent before it is awaited or iterated, and nothing runs on when that ends:
+    _tell: Callable[[CloseOutcome[T]], None]  # given to `run`
 
-    * ``report = await batch`` ends with the whole report.
-    * ``async for outcome in batch`` gives each outcome as it becomes known; leaving the loop early
-      stops the batch in that moment.
-    * ``asyncio.ensure_future(batch)`` makes a task of it (`create_task` takes coroutines only).
-    * ``batch.report`` is the truth so far, at any moment, also after a cancellation: what was in
-      flight is UNKNOWN, what had not begun is NOT_SENT.
-    """
-
-    def __init__(  # noqa: PLR0913 - what a batch is made of, from the resource
+    def __init__(  # noqa: PLR0913 - what it takes to close many, from the resource
         self,
         target: Target[T],
         ids: Sequence[int],
@@ -61,7 +52,6 @@ class CloseBatch(Generic[T]):
         deadline: float | None = None,
         listed: bool = False,
         stopped_by: ThreeCommasError | None = None,
-        on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
     ) -> None:
         self._target = target
         self._traces = {entity_id: Trace() for entity_id in ids}
@@ -69,88 +59,38 @@ class CloseBatch(Generic[T]):
         self._confirm = confirm
         self._deadline = deadline
         self._listed = listed
-        self._on_outcome = on_outcome
         self._reader = Reader(target)
-        self._runner: asyncio.Task[None] | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._known: dict[int, CloseOutcome[T]] = {}
         self._unconfirmed: dict[int, Watched[T]] = {}
-        self._in_order: list[CloseOutcome[T]] = []
-        self._news = asyncio.Event()
         self._stopped_by = stopped_by
         self._forbidden = 0
-        self._awaited = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._began = 0.0
 
-    def __len__(self) -> int:
-        return len(self._traces)
-
-    def __await__(self) -> Generator[Any, None, CloseReport[T]]:
-        return self._finish().__await__()
-
-    def __aiter__(self) -> OutcomeIterator[T]:
-        """Yield each outcome as it becomes known."""
-        return OutcomeIterator(self._outcome_number, self._halt)
+    @property
+    def title(self) -> str:
+        """What it is, for people; empty if there is nothing to do."""
+        what = "cancels" if self._target.cancels else "closes"
+        return f"a batch of {len(self._traces)} {what}" if self._traces else ""
 
     @property
     def report(self) -> CloseReport[T]:
         """The truth so far: one outcome for every id."""
         return CloseReport(tuple(self._outcome_now(entity_id) for entity_id in self._traces))
 
-    def __del__(self) -> None:
-        if not self._awaited and self._traces:
-            text = f"a batch of {len(self)} closes was never awaited: nothing was sent"
-            warnings.warn(text, RuntimeWarning, stacklevel=1, source=self)
+    def enter(self) -> None:
+        """Refuse to be run in another process, or on an event loop beside the first."""
+        self._target.registry.enter()
 
-    async def _finish(self) -> CloseReport[T]:
-        runner = self._start()
+    async def run(self, tell: Callable[[CloseOutcome[T]], None]) -> None:
+        """Close them, and tell each outcome as it becomes known."""
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        timers = self._set_deadline(self._loop)
         try:
-            await asyncio.wait({runner})
-        except asyncio.CancelledError:
-            self._halt()
-            await asyncio.wait({runner})
-            raise
-        _raise_defect(runner)
-        return self.report
-
-    async def _outcome_number(self, number: int) -> CloseOutcome[T] | None:
-        """Wait for the outcome that becomes known as this one, from 0; None when all are known."""
-        runner = self._start()
-        while number >= len(self._in_order):
-            if runner.done():
-                _raise_defect(runner)
-                return None
-            self._news.clear()
-            try:
-                await self._news.wait()
-            except asyncio.CancelledError:
-                self._halt()
-                await asyncio.wait({runner})
-                raise
-        return self._in_order[number]
-
-    def _start(self) -> asyncio.Task[None]:
-        self._awaited = True
-        if self._runner is None:
-            self._target.registry.enter()  # else each close would be refused by itself
-            self._began = asyncio.get_running_loop().time()
-            self._runner = asyncio.get_running_loop().create_task(self._run())
-            self._runner.add_done_callback(lambda _: self._news.set())
-        return self._runner
-
-    def _halt(self) -> None:
-        """Send nothing more and wait for nothing: from this moment on the report stands."""
-        if self._runner is None or self._runner.get_loop().is_closed():
-            return
-        for task in (*self._tasks.values(), self._runner):
-            task.cancel()
-        self._reader.cut()
-
-    async def _run(self) -> None:
-        timers = self._set_deadline()
-        try:
-            await asyncio.sleep(0)  # eager tasks get here before `create_task` has returned
             if self._stopped_by is None:
                 await self._close_all()
             if self._unconfirmed and self._stopped_by is None:
@@ -158,11 +98,13 @@ class CloseBatch(Generic[T]):
         finally:
             for timer in timers:
                 timer.cancel()
-            for entity_id in self._traces:
-                if entity_id not in self._known:
-                    self._record(self._outcome_now(entity_id))
 
-    def _set_deadline(self) -> Sequence[asyncio.TimerHandle]:
+    def halt(self) -> None:
+        """Send nothing after this moment."""
+        self._cut()
+        self._reader.cut()
+
+    def _set_deadline(self, loop: asyncio.AbstractEventLoop) -> Sequence[asyncio.TimerHandle]:
         if self._deadline is None:
             return ()
         late = RequestNotSentError(
@@ -171,7 +113,7 @@ class CloseBatch(Generic[T]):
         if not self._deadline:
             self._stop(late)  # a timer would let everyone take a first step
             return ()
-        loop, at = asyncio.get_running_loop(), self._began + self._deadline
+        at = self._began + self._deadline
         return loop.call_at(at, self._stop, late), loop.call_at(at + _GRACE, self._cut)
 
     async def _close_all(self) -> None:
@@ -222,7 +164,7 @@ class CloseBatch(Generic[T]):
         else:
             self._record(outcome)
         if outcome.state in {CloseState.ACCEPTED, CloseState.CLOSED}:
-            self._forbidden = -len(self)  # the key can close: a 403 is about its trade
+            self._forbidden = -len(self._traces)  # the key can close: a 403 is about its trade
 
     async def _read(self, entity_id: int) -> T:
         if self._stopped_by is not None:
@@ -274,18 +216,12 @@ class CloseBatch(Generic[T]):
         finally:
             self._watcher.cancel()
             await asyncio.wait({self._watcher})
-        _raise_defect(self._watcher)
+        if not self._watcher.cancelled():
+            self._watcher.result()  # raises what it failed with, if it did
 
     def _record(self, outcome: CloseOutcome[T]) -> None:
         self._known[outcome.trade_id] = outcome
-        self._in_order.append(outcome)
-        self._news.set()
-        if self._on_outcome is None:
-            return
-        try:
-            self._on_outcome(outcome)
-        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the others have to be closed
-            log.exception("on_outcome failed for trade %d", outcome.trade_id)
+        self._tell(outcome)
 
     def _outcome_now(self, entity_id: int) -> CloseOutcome[T]:
         """Return the outcome, as it stands for one that is not over."""
@@ -302,41 +238,4 @@ class CloseBatch(Generic[T]):
         )
 
     def _elapsed(self) -> float:
-        return 0.0 if self._runner is None else self._runner.get_loop().time() - self._began
-
-
-class OutcomeIterator(Generic[T]):
-    """Gives the outcomes of a batch as they become known; whoever lets go of it stops the batch."""
-
-    def __init__(
-        self,
-        outcome_number: Callable[[int], Awaitable[CloseOutcome[T] | None]],
-        leave: Callable[[], None],
-    ) -> None:
-        self._outcome_number = outcome_number
-        self._leave = leave
-        self._given = 0
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> CloseOutcome[T]:
-        outcome = await self._outcome_number(self._given)
-        if outcome is None:
-            raise StopAsyncIteration
-        self._given += 1
-        return outcome
-
-    async def aclose(self) -> None:
-        """Stop the batch, as leaving the loop does."""
-        self._leave()
-
-    def __del__(self) -> None:
-        # `break` lets go of the iterator: whatever has not left by then must not leave any more.
-        self._leave()
-
-
-def _raise_defect(task: asyncio.Task[None]) -> None:
-    """Raise what a task failed with; a cancelled one has not failed."""
-    if not task.cancelled():
-        task.result()
+        return 0.0 if self._loop is None else self._loop.time() - self._began

@@ -52,7 +52,7 @@ class CloseOutcome(Generic[T_co]):
         state: what became of it.
         trade: the entity as last seen, None if it never was.
         error: why it is not closing or closed, None when it is.
-        attempts: POSTs made for it.
+        attempts: POSTs (or cancels) made for it.
         elapsed: seconds from the start of the call or batch until this was known.
     """
 
@@ -77,8 +77,9 @@ class CloseReport(Generic[T_co]):
 
     Attributes:
         outcomes: the outcomes.
-        unlisted: why the last listing, which is to show that nothing closable is left, could not
-            be made. Then there may be trades that no outcome speaks of.
+        unlisted: why the last listing, which is to show that nothing closable is left, has not
+            been made: it failed, or the time for it has not come yet. Then there may be trades that
+            no outcome speaks of.
         unmatched: no open trade passes the filters, though others are open; its text says which.
             A mistyped pair must not look like success, so `ok` is then false.
         skipped: what is active and was left alone on purpose: entries not filled (NOT_SENT, unless

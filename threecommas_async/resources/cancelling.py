@@ -38,8 +38,15 @@ _FRESH: Final = 5.0
 _AT_ONCE: Final = 2
 
 
-def cancelling(target: ResourceTarget[SmartTrade]) -> ResourceTarget[SmartTrade]:
-    """Return smart trades as something to cancel."""
+def cancelling(
+    target: ResourceTarget[SmartTrade], *, close_entered: bool
+) -> ResourceTarget[SmartTrade]:
+    """Return smart trades as something to cancel.
+
+    Args:
+        target: the same, as something to close.
+        close_entered: close what turns out to be entered; else it is left as it is.
+    """
     return _Cancelling(
         pipeline=target.pipeline,
         registry=target.registry,
@@ -54,7 +61,7 @@ def cancelling(target: ResourceTarget[SmartTrade]) -> ResourceTarget[SmartTrade]
         is_closable=_is_to_end,
         failure_text=target.failure_text,
         cancels=True,
-        instead=target,
+        instead=target if close_entered else None,
     )
 
 
@@ -67,30 +74,31 @@ class _Cancelling(ResourceTarget[SmartTrade]):
     """Smart trades, cancelled if their entry is not filled.
 
     What a cancel does with a position that has been entered is not documented, and an entry may be
-    filled at any moment. So each is read right before its cancel, and closed if it was entered.
+    filled at any moment. So each is read right before its cancel. One that was entered is closed
+    where that is wanted, else left as it is.
     """
 
-    instead: ResourceTarget[SmartTrade]
-    """The same, to be closed."""
+    instead: ResourceTarget[SmartTrade] | None
+    """The same, to be closed where it has been entered; None leaves it."""
     _places: asyncio.Semaphore = field(
         init=False, repr=False, factory=lambda: asyncio.Semaphore(_AT_ONCE)
     )
 
     async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
-        """Cancel the trade, or close it where its entry has been filled meanwhile."""
+        """Cancel the trade, unless its entry has been filled meanwhile."""
         async with self._places:
             for _ in range(self.pipeline.retry.attempts - 1):
                 try:
-                    return await self._cancel_or_close(entity_id, trace)
+                    return await self._cancel_unless_entered(entity_id, trace)
                 except RequestNotSentError as error:
                     if error.available_in is None:
                         raise  # else its read is out of date by the time of the next slot
-            return await self._cancel_or_close(entity_id, trace)
+            return await self._cancel_unless_entered(entity_id, trace)
 
-    async def _cancel_or_close(self, entity_id: int, trace: Trace) -> SmartTrade:
+    async def _cancel_unless_entered(self, entity_id: int, trace: Trace) -> SmartTrade:
         trade = await self._read_first(entity_id)
         if smart_trade_is_closable(trade):
-            return await self._close_instead(entity_id, trace)
+            return await self._entered(entity_id, trace)
         if self.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
             return trade  # nothing has to be sent
         if not smart_trade_is_cancellable(trade):
@@ -106,10 +114,19 @@ class _Cancelling(ResourceTarget[SmartTrade]):
             slot_within=_FRESH,
         )
         if smart_trade_is_closable(answer.data):  # it was entered while the cancel was on its way
-            return await self._close_instead(entity_id, trace)
+            trace.unknown |= self.instead is None
+            return await self._entered(entity_id, trace)
         return answer.data
 
-    async def _close_instead(self, entity_id: int, trace: Trace) -> SmartTrade:
+    async def _entered(self, entity_id: int, trace: Trace) -> SmartTrade:
+        """Close the trade, or refuse to do anything about it."""
+        if self.instead is None:
+            sent = "nothing more was sent" if trace.attempts else "nothing was sent"
+            msg = (
+                f"trade {entity_id}: not cancelled, for its entry has been filled and the position "
+                f"is open; {sent}, close_many closes it"
+            )
+            raise RequestNotSentError(msg)
         try:
             trade = await self.instead.close(entity_id, trace)
         except ResponseDecodeError:

@@ -11,9 +11,11 @@ from attrs import field, frozen
 
 from ..closing import (
     CloseBatch,
+    CloseMany,
     CloseOutcome,
     CloseRegistry,
     CloseReport,
+    Watch,
     close_one,
     error_of,
     interrupted,
@@ -21,6 +23,7 @@ from ..closing import (
 )
 from ..endpoint import Endpoint, Priority
 from ..error_body import one_line
+from ..errors import InvalidRequestError, ThreeCommasError
 from ..options import (
     CallOptions,
     check_callback,
@@ -204,18 +207,29 @@ class ClosableResource(ABC, Generic[T]):
 
         Source: POST /v2/smart_trades/{id}/close_by_market, POST /ver1/deals/{id}/panic_sell.
         """
+        return self._many(self._target, trade_ids, confirm, on_outcome, options)
+
+    def _many(
+        self,
+        target_of: Callable[[CallOptions], ResourceTarget[T]],
+        trade_ids: Iterable[int],
+        confirm: bool,  # noqa: FBT001 - handed on as it came
+        on_outcome: Callable[[CloseOutcome[T]], object] | None,
+        options: CallOptions,
+    ) -> CloseBatch[T]:
+        """Return the handle of closing many, whatever `target_of` makes of closing."""
         ids = check_ids(trade_ids)
         check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
-        return CloseBatch(
-            self._target(options),
+        work = CloseMany(
+            target_of(options),
             ids,
             policy=self._pipeline.retry,
             confirm=confirm,
             deadline=deadline,
-            on_outcome=on_outcome,
         )
+        return CloseBatch(work, on_outcome=on_outcome)
 
     async def wait_until_closed(
         self, trade_ids: Iterable[int], *, timeout: float | None = None
@@ -239,6 +253,44 @@ class ClosableResource(ABC, Generic[T]):
         ids = check_ids(trade_ids)
         check_seconds(timeout, "timeout")
         return CloseReport(await wait_closed(self._target({}), ids, timeout))
+
+    def watch(
+        self,
+        trade_ids: Iterable[int],
+        *,
+        every: float = 5.0,
+        on_error: Callable[[int, ThreeCommasError], object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[T]:
+        """Go through the changes of positions, whoever changes them, until all are over.
+
+        Each is yielded when it is first read and whenever it reads differently: its status, its
+        profit, any field. Ends when each is closed, failed or not found. They are read by list
+        pages at read priority, so that closes which are under way go first. What cannot be read is
+        read again at the next look.
+
+        Args:
+            trade_ids: which ones.
+            every: seconds between two looks at most; the first ones come after 1, 2, 4 ….
+            on_error: called with an id and the error, each time that one cannot be read. One that
+                the API does not find twice in a row is not looked at any more.
+            options: `deadline` is for the whole of it, in seconds; it then ends as if all were
+                over. The other options are for each request.
+
+        Raises:
+            InvalidRequestError: an id is not a positive int below 2^63.
+            ThreeCommasError: key, address or client is refused, so that no read can pass.
+        """
+        ids = check_ids(trade_ids)
+        check_callback(on_error, "on_error")
+        check_options(options)
+        if not check_seconds(every, "every"):
+            msg = "every must be longer than 0 seconds; nothing was sent"
+            raise InvalidRequestError(msg)
+        deadline = options.pop("deadline", None)
+        target = self._target(options)
+        watch = Watch(target, ids, every=every, deadline=deadline, on_error=on_error)
+        return watch.changes()
 
 
 def split_filters(

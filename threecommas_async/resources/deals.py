@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..closing import Sweep, deal_is_closable, deal_phase
+from ..closing import CloseAll, CloseBatch, deal_is_closable, deal_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..models.deal import Deal
-from ..options import CallOptions, check_count, check_id, check_options
+from ..options import CallOptions, check_callback, check_count, check_id, check_options
 from .closable import ClosableResource, ResourceTarget, split_filters
 from .filters import check_filters, pair_facts, scope_of
 from .listing import PAGE_SIZE, PagedList
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
-    from ..closing import CloseOutcome, CloseReport
+    from ..closing import CloseOutcome
     from ..retry import Trace
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
@@ -83,7 +83,10 @@ class DealFilters(CallOptions, total=False):
 
 
 class Deals(ClosableResource[Deal]):
-    """`client.deals`. `close_by_market`, `close_many` and `wait_until_closed` are inherited."""
+    """`client.deals`.
+
+    `close_by_market`, `close_many`, `wait_until_closed` and `watch` are inherited.
+    """
 
     def _new_target(self, options: CallOptions) -> ResourceTarget[Deal]:
         return ResourceTarget(
@@ -101,7 +104,7 @@ class Deals(ClosableResource[Deal]):
             failure_text=lambda deal: deal.error_message or deal.failed_message,
         )
 
-    async def close_all(  # noqa: PLR0913 - filters, by name
+    def close_all(  # noqa: PLR0913 - filters, by name
         self,
         *,
         bot_id: int | None = None,
@@ -112,7 +115,7 @@ class Deals(ClosableResource[Deal]):
         dry_run: bool = False,
         on_outcome: Callable[[CloseOutcome[Deal]], object] | None = None,
         **options: Unpack[CallOptions],
-    ) -> CloseReport[Deal]:
+    ) -> CloseBatch[Deal]:
         """Close every open deal that passes the filters.
 
         With `bot_id` alone the whole bot is closed with one request, **which also disables the
@@ -126,20 +129,24 @@ class Deals(ClosableResource[Deal]):
             quote: only this quote currency.
             confirm: wait until each is seen closed or failed, not just closing.
             dry_run: close nothing; the report names what would be closed, as NOT_SENT.
-            on_outcome: called with each outcome as it becomes known.
-            options: `deadline` is for everything, in seconds; it ends in a report. The other
-                options are for each request.
+            on_outcome: called with each outcome as it becomes known, as iteration gives it.
+            options: `deadline` is for everything, in seconds from when it is awaited; it ends in
+                a report. The other options are for each request.
 
         Returns:
-            One outcome for every deal that was found. `unlisted` tells if the listing after the
-            closes could not be made.
+            A handle to await, to iterate over, and to look at, see `CloseBatch`. Its report has one
+            outcome for every deal that was found, and `unlisted` if the listing after the closes
+            could not be made. An outcome that may be tried again is told when it is final; what a
+            later listing shows otherwise is told again. Awaiting it raises the `ThreeCommasError`
+            of a first listing that failed; nothing was closed then.
 
         Raises:
-            ThreeCommasError: the first listing failed; nothing was closed.
+            InvalidRequestError: a filter or an option that cannot be sent.
 
         Source: GET /ver1/deals, POST /ver1/deals/{id}/panic_sell,
         POST /ver1/bots/{id}/panic_sell_all_deals.
         """
+        check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
         given = {"bot_id": bot_id, "account_id": account_id, "base": base, "quote": quote}
@@ -148,16 +155,16 @@ class Deals(ClosableResource[Deal]):
         wholesale = None
         if filters.keys() == {"bot_id"}:
             wholesale = partial(self._close_bot, check_id(bot_id, "bot_id"), options)
-        sweep = Sweep(
+        work = CloseAll(
             target,
             scope_of(target, filters, _facts),
             policy=self._pipeline.retry,
             wholesale=wholesale,
             confirm=confirm,
+            dry_run=dry_run,
             deadline=deadline,
-            on_outcome=on_outcome,
         )
-        return await (sweep.plan() if dry_run else sweep.run())
+        return CloseBatch(work, on_outcome=on_outcome)
 
     async def _close_bot(self, bot_id: int, options: CallOptions, trace: Trace) -> object:
         answer = await self._pipeline.send(

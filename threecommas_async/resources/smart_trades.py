@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..closing import Sweep, smart_trade_is_closable, smart_trade_phase
+from ..closing import CloseAll, CloseBatch, smart_trade_is_closable, smart_trade_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
 from ..models.smart_trade import SmartTrade
-from ..options import CallOptions, check_count, check_id, check_options
+from ..options import CallOptions, check_callback, check_count, check_id, check_options
 from .cancelling import CANCEL, cancelling
 from .closable import ClosableResource, ResourceTarget, split_filters
 from .filters import check_filters, pair_facts, scope_of
@@ -17,11 +17,11 @@ from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime
     from typing import Unpack
 
-    from ..closing import CloseOutcome, CloseReport
+    from ..closing import CloseOutcome
 
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
 
@@ -72,7 +72,10 @@ class SmartTradeFilters(CallOptions, total=False):
 
 
 class SmartTrades(ClosableResource[SmartTrade]):
-    """`client.smart_trades`; `close_by_market`, `close_many`, `wait_until_closed` are inherited."""
+    """`client.smart_trades`.
+
+    `close_by_market`, `close_many`, `wait_until_closed` and `watch` are inherited.
+    """
 
     def _new_target(self, options: CallOptions) -> ResourceTarget[SmartTrade]:
         return ResourceTarget(
@@ -90,7 +93,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
             failure_text=lambda trade: trade.status.error,
         )
 
-    async def close_all(  # noqa: PLR0913 - filters, by name
+    def close_all(  # noqa: PLR0913 - filters, by name
         self,
         *,
         account_id: int | None = None,
@@ -103,7 +106,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
         dry_run: bool = False,
         on_outcome: Callable[[CloseOutcome[SmartTrade]], object] | None = None,
         **options: Unpack[CallOptions],
-    ) -> CloseReport[SmartTrade]:
+    ) -> CloseBatch[SmartTrade]:
         """Close every open smart trade that passes the filters.
 
         Lists all pages, closes what can be closed, and lists again until a fresh listing shows
@@ -119,16 +122,19 @@ class SmartTrades(ClosableResource[SmartTrade]):
                 "leave" them, or "cancel" them (their outcome is then that of the cancel).
             confirm: wait until each is seen closed or failed, not just closing.
             dry_run: close nothing; the report names what would be closed, as NOT_SENT.
-            on_outcome: called with each outcome as it becomes known.
-            options: `deadline` is for everything, in seconds; it ends in a report. The other
-                options are for each request.
+            on_outcome: called with each outcome as it becomes known, as iteration gives it.
+            options: `deadline` is for everything, in seconds from when it is awaited; it ends in
+                a report. The other options are for each request.
 
         Returns:
-            One outcome for every trade that was found. `unlisted` tells if the listing after the
-            closes could not be made.
+            A handle to await, to iterate over, and to look at, see `CloseBatch`. Its report has one
+            outcome for every trade that was found, and `unlisted` if the listing after the closes
+            could not be made. An outcome that may be tried again is told when it is final; what a
+            later listing shows otherwise is told again. Awaiting it raises the `ThreeCommasError`
+            of a first listing that failed; nothing was closed then.
 
         Raises:
-            ThreeCommasError: the first listing failed; nothing was closed.
+            InvalidRequestError: a filter or an option that cannot be sent.
 
         Source: GET /v2/smart_trades, POST /v2/smart_trades/{id}/close_by_market,
         DELETE /v2/smart_trades/{id}.
@@ -136,20 +142,56 @@ class SmartTrades(ClosableResource[SmartTrade]):
         if pending not in {"leave", "cancel"}:
             msg = f'pending must be "leave" or "cancel", not {pending!r}; nothing was sent'
             raise InvalidRequestError(msg)
+        check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
         target = self._target(options)
         given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
-        sweep = Sweep(
+        work = CloseAll(
             target,
             scope_of(target, check_filters(given), _facts),
-            cancel=cancelling(target) if pending == "cancel" else None,
+            cancel=cancelling(target, close_entered=True) if pending == "cancel" else None,
             policy=self._pipeline.retry,
             confirm=confirm,
+            dry_run=dry_run,
             deadline=deadline,
-            on_outcome=on_outcome,
         )
-        return await (sweep.plan() if dry_run else sweep.run())
+        return CloseBatch(work, on_outcome=on_outcome)
+
+    def cancel_many(
+        self,
+        trade_ids: Iterable[int],
+        *,
+        confirm: bool = False,
+        on_outcome: Callable[[CloseOutcome[SmartTrade]], object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CloseBatch[SmartTrade]:
+        """Cancel many smart trades whose entry is not filled, each exactly once.
+
+        Each is read right before its cancel. One whose entry has been filled is left as it is, for
+        what a cancel does with a position is not documented: it is NOT_SENT, its id is in
+        `report.leftovers`, and `close_many` closes it.
+
+        Args:
+            trade_ids: which ones; duplicates are cancelled once, the order is kept.
+            confirm: wait until each is seen cancelled or failed, not just on its way.
+            on_outcome: called with each outcome as it becomes known. What it raises is logged.
+            options: as in `close_many`.
+
+        Returns:
+            A handle to await, to iterate over, and to look at, see `CloseBatch`. ACCEPTED and
+            CLOSED mean that the cancel was, UNKNOWN that it may have been.
+
+        Raises:
+            InvalidRequestError: an id is not a positive int below 2^63.
+
+        Source: DELETE /v2/smart_trades/{id}.
+        """
+
+        def target_of(options: CallOptions) -> ResourceTarget[SmartTrade]:
+            return cancelling(self._target(options), close_entered=False)
+
+        return self._many(target_of, trade_ids, confirm, on_outcome, options)
 
     async def get(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
         """Return one smart trade.
