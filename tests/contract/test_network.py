@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,24 +189,39 @@ async def test_a_large_body_is_sent_whole_though_the_server_reads_slowly() -> No
     assert response.data == [str(len(note) + len('{"note":""}'))]
 
 
-async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() -> None:
-    taken = asyncio.Event()
+@asynccontextmanager
+async def deaf() -> AsyncIterator[int]:
+    """A server that takes nothing of what it is sent. Gives its port."""
+    over = asyncio.Event()
 
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await taken.wait()
+    async def take_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
         writer.transport.abort()
 
-    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
-    port = server.sockets[0].getsockname()[1]
-    client = AsyncClient(
-        KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
-    )
+    async with await asyncio.start_server(take_nothing, "127.0.0.1", 0, limit=1024) as server:
+        yield server.sockets[0].getsockname()[1]
+        over.set()
+
+
+async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() -> None:
     upload = Endpoint("POST", "/upload", list[str], Safety.UNSAFE)
-    with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout|whole attempt"):
-        await client.request(upload, json={"note": "x" * 30_000_000})
-    taken.set()
-    await client.aclose()
-    server.close()
+    async with (
+        deaf() as port,
+        AsyncClient(
+            KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
+        ) as client,
+    ):
+        # Which of the times is up first, that of the write or that of all, is for chance to say.
+        with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout|whole attempt"):
+            await client.request(upload, json={"note": "x" * 30_000_000})
+
+
+async def test_bytes_that_nobody_takes_are_a_write_that_timed_out() -> None:
+    async with deaf() as port:
+        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
+        with pytest.raises(httpcore.WriteTimeout):
+            await stream.write(b"x" * 30_000_000, timeout=0.01)
+        await stream.aclose()
 
 
 async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() -> None:
