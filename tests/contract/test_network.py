@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from threecommas_async import (
     OutcomeUnknownError,
     RequestNotSentError,
     RetryPolicy,
-    network,
 )
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.network import AsyncioBackend
@@ -94,7 +93,6 @@ def addresses(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> list[s
 
     monkeypatch.setattr(loop, "getaddrinfo", found)
     monkeypatch.setattr(loop, "sock_connect", connect)
-    monkeypatch.setattr(network, "_HEAD_START", 0.01)
     return tried
 
 
@@ -190,7 +188,7 @@ async def test_a_large_body_is_sent_whole_though_the_server_reads_slowly() -> No
 
 
 @asynccontextmanager
-async def deaf() -> AsyncIterator[int]:
+async def deaf() -> AsyncGenerator[int]:
     """A server that takes nothing of what it is sent. Gives its port."""
     over = asyncio.Event()
 
@@ -264,13 +262,17 @@ async def test_a_call_cancelled_in_the_moment_of_connecting_leaves_no_connection
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connecting = list[asyncio.Task[object]]()
-    begins = network._Bytes.connection_made  # pyright: ignore[reportPrivateUsage] # noqa: SLF001
+    loop = asyncio.get_running_loop()
+    really_connect = loop.create_connection
 
-    def begins_and_is_cancelled(protocol: Any, transport: asyncio.BaseTransport) -> None:
-        begins(protocol, transport)
-        connecting[0].cancel()
+    def connected_and_cancelled(protocol: Callable[[], Any], **options: Any) -> Any:
+        def begins() -> Any:
+            connecting[0].cancel()
+            return protocol()
 
-    monkeypatch.setattr("threecommas_async.network._Bytes.connection_made", begins_and_is_cancelled)
+        return really_connect(begins, **options)
+
+    monkeypatch.setattr(loop, "create_connection", connected_and_cancelled)
     async with WireServer(one_trade) as server:
         connection = AsyncioBackend().connect_tcp("127.0.0.1", port_of(server))
         connecting.append(asyncio.ensure_future(connection))
