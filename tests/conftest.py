@@ -64,5 +64,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # To trace what it does takes longer than to do it, and it does at scale what others do
             # on a small one. Those cover everything by themselves: the gate holds without these.
             item.add_marker(pytest.mark.no_cover)
+            item.add_marker(pytest.mark.timeout(300))  # a busy machine is no finding
         if other_transport and item.get_closest_marker("own_transport"):
             item.add_marker(pytest.mark.skip(reason="only for the package's own connections"))
