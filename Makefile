@@ -23,7 +23,7 @@ demo: $(ready) ## close 250 trades against the embedded sandbox (ARGS="--trades 
 	@$(BIN)/threecommas demo $(ARGS)
 
 test: $(dev-ready) ## all tests, in parallel, with the coverage gate
-	@$(BIN)/python -m pytest -q -n auto --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 
 check: $(dev-ready) ## style, types, layers
 	$(BIN)/ruff check .

@@ -1,11 +1,14 @@
 """What all tests share."""
 
 import asyncio
+import os
 import ssl
+import sys
 
 import hypothesis
 import pytest
 
+from tests.support import IDLE_TURNS
 from threecommas_async import client
 
 # What a run finds must not depend on what runs before it left in `.hypothesis`, nor on a busy
@@ -43,9 +46,24 @@ def pytest_configure(config: pytest.Config) -> None:
         setattr(client, "ConnectionSlots", connections)  # noqa: B010 - of another type
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Half as many workers again as there are cores: tests wait for sockets, processes, clocks."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return cores + cores // 2
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--transport") == "own":
-        return
+    other_transport = config.getoption("--transport") != "own"
     for item in items:
-        if item.get_closest_marker("own_transport"):
+        if item.get_closest_marker("looptime"):
+            item.add_marker(pytest.mark.looptime(noop_cycles=IDLE_TURNS))
+        if item.get_closest_marker("slow"):
+            # To trace what it does takes longer than to do it, and it does at scale what others do
+            # on a small one. Those cover everything by themselves: the gate holds without these.
+            item.add_marker(pytest.mark.no_cover)
+            item.add_marker(pytest.mark.timeout(300))  # a busy machine is no finding
+        if other_transport and item.get_closest_marker("own_transport"):
             item.add_marker(pytest.mark.skip(reason="only for the package's own connections"))

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "benchmarks" / "README.md"
 
 
+@pytest.mark.slow
 def test_smoke_run_measures_every_part_and_writes_the_report(tmp_path: Path) -> None:
     page, results_file = tmp_path / "README.md", tmp_path / "results.json"
     page.write_text(README.read_text(encoding="utf-8"), encoding="utf-8")

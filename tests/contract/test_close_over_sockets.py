@@ -63,6 +63,7 @@ def client_of(
     )
 
 
+@pytest.mark.slow
 @over_both
 async def test_5000_gathered_closes_are_5000_posts_over_no_more_than_the_connections(
     connections: Connections,
@@ -82,6 +83,7 @@ async def test_5000_gathered_closes_are_5000_posts_over_no_more_than_the_connect
     assert server.peak_connections == server.connections <= 20
 
 
+@pytest.mark.slow
 async def test_90_closes_beside_a_busy_reader_never_breach_a_window_and_end_in_time() -> None:
     limit, window = 20, 0.75
 
@@ -229,6 +231,7 @@ async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection(
         assert server.peak_connections <= 8  # up to 4 that it has not noticed the end of
 
 
+@pytest.mark.slow
 async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_repeated() -> None:
     ids = range(1, 301)
     chooser = random.Random(11)

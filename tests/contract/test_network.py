@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 import ssl
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,13 @@ import pytest
 from tests.contract.conftest import certificate
 from tests.contract.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
-from threecommas_async import AsyncClient, OutcomeUnknownError, RequestNotSentError, RetryPolicy
+from threecommas_async import (
+    AsyncClient,
+    OutcomeUnknownError,
+    RequestNotSentError,
+    RetryPolicy,
+)
 from threecommas_async.endpoint import Endpoint, Safety
-from threecommas_async.http import backend as network
 from threecommas_async.http.backend import AsyncioBackend
 
 ONCE = RetryPolicy(attempts=1)
@@ -87,7 +93,6 @@ def addresses(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> list[s
 
     monkeypatch.setattr(loop, "getaddrinfo", found)
     monkeypatch.setattr(loop, "sock_connect", connect)
-    monkeypatch.setattr(network, "_HEAD_START", 0.01)
     return tried
 
 
@@ -182,24 +187,39 @@ async def test_a_large_body_is_sent_whole_though_the_server_reads_slowly() -> No
     assert response.data == [str(len(note) + len('{"note":""}'))]
 
 
-async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() -> None:
-    taken = asyncio.Event()
+@asynccontextmanager
+async def deaf() -> AsyncGenerator[int]:
+    """A server that takes nothing of what it is sent. Gives its port."""
+    over = asyncio.Event()
 
-    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await taken.wait()
+    async def take_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
         writer.transport.abort()
 
-    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
-    port = server.sockets[0].getsockname()[1]
-    client = AsyncClient(
-        KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
-    )
+    async with await asyncio.start_server(take_nothing, "127.0.0.1", 0, limit=1024) as server:
+        yield server.sockets[0].getsockname()[1]
+        over.set()
+
+
+async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() -> None:
     upload = Endpoint("POST", "/upload", list[str], Safety.UNSAFE)
-    with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout|whole attempt"):
-        await client.request(upload, json={"note": "x" * 30_000_000})
-    taken.set()
-    await client.aclose()
-    server.close()
+    async with (
+        deaf() as port,
+        AsyncClient(
+            KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
+        ) as client,
+    ):
+        # Which of the times is up first, that of the write or that of all, is for chance to say.
+        with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout|whole attempt"):
+            await client.request(upload, json={"note": "x" * 30_000_000})
+
+
+async def test_bytes_that_nobody_takes_are_a_write_that_timed_out() -> None:
+    async with deaf() as port:
+        stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
+        with pytest.raises(httpcore.WriteTimeout):
+            await stream.write(b"x" * 30_000_000, timeout=0.01)
+        await stream.aclose()
 
 
 async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() -> None:
@@ -242,15 +262,17 @@ async def test_a_call_cancelled_in_the_moment_of_connecting_leaves_no_connection
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connecting = list[asyncio.Task[object]]()
-    begins = network._Bytes.connection_made  # pyright: ignore[reportPrivateUsage] # noqa: SLF001
+    loop = asyncio.get_running_loop()
+    really_connect = loop.create_connection
 
-    def begins_and_is_cancelled(protocol: Any, transport: asyncio.BaseTransport) -> None:
-        begins(protocol, transport)
-        connecting[0].cancel()
+    def connected_and_cancelled(protocol: Callable[[], Any], **options: Any) -> Any:
+        def begins() -> Any:
+            connecting[0].cancel()
+            return protocol()
 
-    monkeypatch.setattr(
-        "threecommas_async.http.backend._Bytes.connection_made", begins_and_is_cancelled
-    )
+        return really_connect(begins, **options)
+
+    monkeypatch.setattr(loop, "create_connection", connected_and_cancelled)
     async with WireServer(one_trade) as server:
         connection = AsyncioBackend().connect_tcp("127.0.0.1", port_of(server))
         connecting.append(asyncio.ensure_future(connection))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import socket
 import threading
 from collections.abc import Generator, Iterator
@@ -11,21 +12,18 @@ from typing import Any
 
 import pytest
 
-from threecommas_async.closing import confirm as confirming
 from threecommas_async.sandbox import Sandbox
 
 SPEED = 100.0
 """The sandbox's clock, on which closing takes its time, runs so many times as fast."""
+HURRY = 10.0
+"""The clock of the event loops on which the examples wait runs so many times as fast."""
 
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Serve 20 open trades and a bot's deals to whoever asks the environment where 3Commas is."""
     _keep_to_loopback(monkeypatch)
-    # On a clock this fast everything is closed long before the first look of `confirm=True`.
-    defaults = confirming.watch.__kwdefaults__
-    assert defaults is not None
-    monkeypatch.setitem(defaults, "pause", 0.05)
     with _served(Sandbox(trades=20, pending=2, deals=3, time_scale=SPEED)) as sandbox:
         monkeypatch.setenv("THREECOMMAS_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("THREECOMMAS_API_KEY", sandbox.api_key)
@@ -49,7 +47,11 @@ def _served(sandbox: Sandbox) -> Generator[Sandbox]:
             serving.set()
             await end.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="sandbox")
+    def run() -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(serve())
+
+    thread = threading.Thread(target=run, name="sandbox")
     thread.start()
     try:
         assert serving.wait(10), "the sandbox did not start"
@@ -58,6 +60,24 @@ def _served(sandbox: Sandbox) -> Generator[Sandbox]:
         for loop, end in ends:
             loop.call_soon_threadsafe(end.set)
         thread.join(10)
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the examples wait on a fast clock for what is closed long before they look again."""
+    monkeypatch.setattr(asyncio.events, "new_event_loop", _Hurried)
+
+
+class _Hurried(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        super().__init__(_HurriedSelector())
+
+    def time(self) -> float:
+        return super().time() * HURRY
+
+
+class _HurriedSelector(selectors.DefaultSelector):
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        return super().select(timeout and timeout / HURRY)
 
 
 def _keep_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

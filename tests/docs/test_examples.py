@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from threecommas_async import CloseOutcome, CloseReport, CloseState, RequestNotSentError, SmartTrade
+from tests.docs.conftest import hurry
+from threecommas_async import (
+    CloseOutcome,
+    CloseReport,
+    CloseState,
+    RequestNotSentError,
+    SmartTrade,
+)
 from threecommas_async.resources.smart_trades import SmartTrades
 from threecommas_async.sandbox import Sandbox
 
@@ -17,6 +24,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def _run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> object:
     """Run an example as a program and return its exit status."""
+    if name != "rehearse.py":  # which has a sandbox of its own, whose clock goes with its own
+        hurry(monkeypatch)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")

@@ -42,6 +42,7 @@ from typing import Any
 
 import httpx
 import looptime
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -75,7 +76,7 @@ from tests.property.closing_server import (
     Server,
     pair_of,
 )
-from tests.support import client_of
+from tests.support import IDLE_TURNS, client_of
 from threecommas_async import (
     AsyncClient,
     CloseBatch,
@@ -102,7 +103,9 @@ class Closing(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = looptime.new_event_loop(start=0, resolution=TICK, _enabled=True)
+        self.loop = looptime.new_event_loop(
+            start=0, resolution=TICK, noop_cycles=IDLE_TURNS, _enabled=True
+        )
         self.server = Server()
         self.foreign = Foreign()
         self.clients = 0
@@ -444,7 +447,7 @@ class Closing(RuleBasedStateMachine):
         assert not asyncio.all_tasks(self.loop)
 
 
-TestClosing = Closing.TestCase
+TestClosing = pytest.mark.slow(Closing.TestCase)
 TestClosing.settings = settings(
     max_examples=int(os.environ.get("CLOSING_EXAMPLES", "60")),
     # The suite repeats the same sequences; new ones are for the soak to find.

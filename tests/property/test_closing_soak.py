@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", [[], ["--speed"]], ids=["own connections", "extra speed"])
 def test_a_small_soak_closes_all_contradicts_nothing_and_writes_its_tables(
     over: list[str], tmp_path: Path

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 
+import pytest
 from attrs import frozen
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -115,6 +116,7 @@ def most_in_a_fixed_window(arrivals: list[Arrival], window: float) -> int:
     return most
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     crowd=st.lists(callers(), max_size=60),
@@ -132,6 +134,7 @@ def test_no_window_ever_sees_more_than_the_limit(
     assert most_in_a_rolling_window(listed, 5.0) <= 2
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(crowd=st.lists(callers(), max_size=60), limit=st.integers(1, 12))
 def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
@@ -159,6 +162,7 @@ def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
     back=seconds,
 )
 # Asked for, and let go, in the very moment in which a slot comes free:
+@pytest.mark.slow
 @example(reads=2, closes=[3.0] * 3, limit=2, back=0.0)
 @example(reads=3, closes=[4.0], limit=8, back=4.0)
 def test_no_read_leaves_while_a_close_waits(

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import runpy
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -77,7 +79,7 @@ async def test_a_permit_stays_usable_while_its_process_lives_and_reaches_redis(
     wire = Wire()
     async with RedisLimiter(wire, lease=30.0) as limiter:
         permit = await limiter.acquire(CLOSE)
-        await asyncio.sleep(1000)
+        await asyncio.sleep(300)  # ten times the lease
         assert permit.usable()
         wire.cut = True
         await asyncio.sleep(31)
@@ -96,12 +98,13 @@ def test_the_age_of_a_permit_counts_while_the_machine_sleeps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert clock.uptime() <= clock.uptime()
-    monkeypatch.setattr(clock, "_BOOTTIME", None)
-    before, time_of_day = clock.uptime(), time.time
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    uptime: Callable[[], float] = runpy.run_path(clock.__file__)["uptime"]
+    before, time_of_day = uptime(), time.time
     monkeypatch.setattr(time, "time", lambda: time_of_day() + 500)
-    assert clock.uptime() - before >= 499
+    assert uptime() - before >= 499
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    assert clock.uptime() <= time.monotonic()
+    assert uptime() <= time.monotonic()
 
 
 # --- its own account

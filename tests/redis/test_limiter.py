@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.effort import effort
 from tests.limiters import outlast_a_crowd
@@ -18,7 +19,6 @@ from threecommas_async import ConfigurationError, RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
 from threecommas_async.rate_limit.limiter import RateLimiter
 from threecommas_async.redis import RedisLimiter
-from threecommas_async.redis import books as books_module
 
 pytestmark = pytest.mark.looptime
 
@@ -577,10 +577,10 @@ async def test_whoever_asks_while_its_connection_is_closing_has_one_of_their_own
 
     memory = Memory()
 
-    def connect(_: str) -> Slow:
+    def connect(_: str, **__: object) -> Slow:
         return Slow(memory)
 
-    monkeypatch.setattr(books_module, "_connect", connect)
+    monkeypatch.setattr(Redis, "from_url", connect)
     limiter = RedisLimiter("redis://localhost", limit=2)
     await limiter.acquire(CLOSE)
     closing = asyncio.create_task(limiter.aclose())

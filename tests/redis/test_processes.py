@@ -33,6 +33,7 @@ async def result(process: Process) -> Any:
     return json.loads(out.splitlines()[-1])
 
 
+@pytest.mark.slow
 async def test_processes_that_share_a_redis_close_200_trades_and_breach_no_window(
     url: str, key: str
 ) -> None:
@@ -60,6 +61,7 @@ async def test_processes_that_share_a_redis_close_200_trades_and_breach_no_windo
         assert ledger.count() == 240
 
 
+@pytest.mark.slow
 async def test_the_slots_of_a_killed_process_come_free_on_the_safe_side(url: str, key: str) -> None:
     lease, window = 0.3, 0.3
     settings: dict[str, Any] = {

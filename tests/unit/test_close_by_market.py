@@ -283,6 +283,7 @@ async def test_a_deadline_that_ends_between_attempts_that_never_left_was_not_sen
     assert now() == 5.0
 
 
+@pytest.mark.slow
 async def test_thousands_gathered_just_work() -> None:
     ids = range(1, 3001)
     api = Api(ids, latency=0.05)

@@ -165,6 +165,30 @@ async def test_one_read_that_hangs_holds_up_no_other_close_in_question() -> None
     assert report.counts == {CloseState.UNKNOWN: 1, CloseState.ACCEPTED: 3}
 
 
+async def test_one_who_stops_asking_does_not_disturb_the_reading_of_the_others() -> None:
+    asking: dict[int, asyncio.Task[Any] | None] = {}
+
+    async def reset(api: Api, trade_id: int) -> httpx.Response:
+        asking[trade_id] = asyncio.current_task()
+        return await reset_after(api, trade_id)
+
+    async def slow(_: int) -> None:
+        await asyncio.sleep(5)
+
+    api = Api([1, 2])
+    api.faults = {1: [reset], 2: [reset]}
+    api.on_read = slow
+    async with client_of(api) as client:
+        closing = asyncio.ensure_future(client.smart_trades.close_many([1, 2]))
+        await asyncio.sleep(3)  # both are being read
+        one = asking[1]
+        assert one
+        one.cancel()
+        report = await closing
+    assert report[1].state is CloseState.UNKNOWN
+    assert report[2].ok
+
+
 async def test_a_page_that_hangs_is_given_up_and_asked_for_again() -> None:
     asked: list[float] = []
 

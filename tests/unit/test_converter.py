@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 import pytest
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from threecommas_async import InvalidRequestError
 from threecommas_async.converter import (
@@ -16,6 +16,7 @@ from threecommas_async.converter import (
     check_returns,
     decode,
     from_json,
+    structure,
     to_json,
 )
 
@@ -43,6 +44,13 @@ class Cart:
     colors: tuple[Color | str, ...] = ()
     marks: tuple[int, ...] | None = None
     doors: int = 2
+
+
+@frozen
+class Checked:
+    """A class that has a rule of its own, which building it must not go past."""
+
+    count: int = field(validator=validators.gt(0))
 
 
 def cart(**fields: object) -> Cart:
@@ -243,6 +251,14 @@ def test_a_field_may_have_another_name_on_the_wire() -> None:
 def test_a_class_is_made_from_an_object_only(body: bytes) -> None:
     with pytest.raises(StructureError, match=r"^Cart: expected an object, got"):
         decode(body, Cart)
+
+
+def test_a_class_with_rules_of_its_own_is_built_by_them() -> None:
+    assert structure({"count": 2}, Checked) == Checked(2)
+    with pytest.raises(StructureError, match=r"^Checked: ValueError$"):
+        structure({"count": 0}, Checked)
+    with pytest.raises(StructureError, match=r"Checked\.count"):
+        structure({"count": "2"}, Checked)
 
 
 # --- top level

@@ -14,6 +14,7 @@ from tests.support import client_of
 from threecommas_async import (
     AsyncClient,
     AuthenticationError,
+    CloseFailedError,
     CloseState,
     InvalidRequestError,
     OutcomeUnknownError,
@@ -102,6 +103,16 @@ async def test_one_deal_is_closed_and_seen_closed() -> None:
         }
         assert (await bot.deals.get(second)).status == "bought"
         assert sandbox.ledger.applied == {first}
+
+
+async def test_a_deal_that_failed_is_told_with_the_servers_text() -> None:
+    async def failed(_: httpx.Request) -> httpx.Response:
+        body = {"id": 1, "status": "failed", "error_message": "Insufficient balance"}
+        return httpx.Response(201, json=body)
+
+    async with client_of(failed) as bot:
+        with pytest.raises(CloseFailedError, match="Insufficient balance"):
+            await bot.deals.close_by_market(1)
 
 
 async def test_many_deals_are_closed_and_confirmed() -> None:

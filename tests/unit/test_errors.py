@@ -87,6 +87,12 @@ def test_any_other_400_is_a_bad_request(code: str | None) -> None:
     assert type(answer(400, {"error": code})) is BadRequestError
 
 
+def test_a_body_nested_beyond_measure_is_an_error_like_any_other() -> None:
+    error = answer(500, "[" * 100_000)
+    assert type(error) is ServerError
+    assert len(str(error)) < 200
+
+
 def test_not_found_is_a_matter_of_400_and_404_only() -> None:
     assert type(answer(422, {"error": "Not found"})) is UnprocessableEntityError
 

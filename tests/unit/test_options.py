@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock
 import httpx
 import pytest
 
+from tests.support import Api, client_of
 from threecommas_async import AsyncClient, ConfigurationError, InvalidRequestError
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.options import (
@@ -389,6 +390,12 @@ async def test_a_request_that_cannot_be_made_is_our_error_and_nothing_leaves(
     async with client:
         with pytest.raises(InvalidRequestError):
             await client.request(**arguments)
+
+
+async def test_headers_that_are_no_mapping_are_refused() -> None:
+    async with client_of(Api([7])) as client:
+        with pytest.raises(InvalidRequestError, match="must be a mapping"):
+            await client.smart_trades.get(7, extra_headers=cast("Any", [("X", "1")]))
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,12 @@ def test_the_named_time_is_held_against_the_servers_own_clock() -> None:
     assert block_seconds(body=TEXT, headers={"date": date}) == 31
 
 
+def test_a_server_whose_clock_is_days_off_does_not_decide_how_long_to_wait() -> None:
+    headers = {"date": format_datetime(NOW - timedelta(days=30))}
+    in_half_a_minute = f"Next request at {NOW + timedelta(seconds=30):%Y-%m-%d %H:%M:%S} UTC"
+    assert 30 <= block_seconds(body=in_half_a_minute, headers=headers) <= 32
+
+
 def test_headers_are_found_in_any_case() -> None:
     headers = httpx.Headers({"Date": "Tue, 11 Nov 2025 17:08:06 GMT"})
     assert block_seconds(body=TEXT, headers=headers) == 31
