@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -173,6 +174,31 @@ def bot_api(bot_answer: httpx.Response | Exception, log: list[str]) -> Any:
         return {"id": deal_id, "bot_id": 9, "status": code, "panic_sellable?": is_open}
 
     return handler
+
+
+@pytest.mark.looptime
+async def test_after_a_bots_closing_was_accepted_reads_that_lag_bring_no_second_close() -> None:
+    accepted_at, posted = math.inf, list[str]()
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        nonlocal accepted_at
+        now = asyncio.get_running_loop().time()
+        path = request.url.path.removeprefix("/public/api/ver1/")
+        if request.method == "POST":
+            posted.append(path)
+            accepted_at = now
+            return httpx.Response(200, json={"id": 9})
+        rows = [{"id": i, "bot_id": 9, "status": "bought"} for i in DEALS]
+        if now > accepted_at + 10:
+            rows = [{**row, "status": "panic_sell_pending"} for row in rows]
+        if path == "deals":
+            return httpx.Response(200, json=[] if int(request.url.params["offset"]) else rows)
+        return httpx.Response(200, json=rows[list(DEALS).index(int(path.split("/")[1]))])
+
+    async with client_of(handler) as bot:
+        report = await bot.deals.close_all(bot_id=9)
+    assert report.counts == {CloseState.ACCEPTED: 2}
+    assert posted == ["bots/9/panic_sell_all_deals"]
 
 
 @pytest.mark.looptime
