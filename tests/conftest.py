@@ -4,6 +4,7 @@ import asyncio
 import os
 import ssl
 import sys
+from collections.abc import Generator
 
 import hypothesis
 import pytest
@@ -46,6 +47,23 @@ def pytest_configure(config: pytest.Config) -> None:
         setattr(client, "ConnectionSlots", connections)  # noqa: B010 - of another type
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Do not measure what a slow test covers: it does at scale what others do on a small one.
+
+    To trace it takes longer than to do it. The marker `no_cover` is not enough: in the workers of
+    pytest-xdist, what pytest-cov pauses goes on tracing for a measurement that nobody reads.
+    """
+    tracer = sys.gettrace()
+    if item.get_closest_marker("slow"):
+        sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        if sys.gettrace() is not tracer:
+            sys.settrace(tracer)
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Half as many workers again as there are cores: tests wait for sockets, processes, clocks."""
@@ -61,9 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("looptime"):
             item.add_marker(pytest.mark.looptime(noop_cycles=IDLE_TURNS))
         if item.get_closest_marker("slow"):
-            # To trace what it does takes longer than to do it, and it does at scale what others do
-            # on a small one. Those cover everything by themselves: the gate holds without these.
-            item.add_marker(pytest.mark.no_cover)
             item.add_marker(pytest.mark.timeout(300))  # a busy machine is no finding
         if other_transport and item.get_closest_marker("own_transport"):
             item.add_marker(pytest.mark.skip(reason="only for the package's own connections"))

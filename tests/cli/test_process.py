@@ -21,6 +21,7 @@ sys.exit(main())
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
+@pytest.mark.slow
 async def test_ctrl_c_in_the_middle_of_a_close_prints_a_report_and_nothing_else() -> None:
     with python(PROGRAM, "demo", "--trades", "150", "--json") as process:
         assert process.stderr is not None

@@ -66,6 +66,7 @@ async def test_a_body_without_end_is_given_up_at_the_limit_and_its_connection_cl
     assert sent < 30 * MB  # the limit, and what the sockets hold
 
 
+@pytest.mark.slow
 @over_both
 async def test_a_bomb_is_given_up_at_the_limit_and_never_holds_the_loop(
     speed: bool,  # noqa: FBT001

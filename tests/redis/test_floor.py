@@ -73,6 +73,7 @@ async def test_a_permit_that_its_process_slept_away_is_not_used(uptime: Uptime) 
         assert (await paused.acquire(CLOSE)).usable()
 
 
+@pytest.mark.slow
 async def test_a_permit_stays_usable_while_its_process_lives_and_reaches_redis(
     uptime: Uptime,
 ) -> None:

@@ -208,6 +208,7 @@ async def test_a_page_that_hangs_is_given_up_and_asked_for_again() -> None:
     assert 10 <= asked[1] - asked[0] <= 11
 
 
+@pytest.mark.slow
 async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes() -> None:
     api = Api(range(1, 1001))
     api.faults[1] = [answering(lambda: httpx.Response(504))]
