@@ -195,19 +195,20 @@ class ResponseDecodeError(ThreeCommasError):
 
 
 class CloseFailedError(ThreeCommasError):
-    """The server took the close on, and the trade ended in failure: look at the exchange.
+    """The server took the close on, and the trade or deal ended in failure: look at the exchange.
 
     Attributes:
+        trade_id: the id of the trade or deal.
         reason: the server's text (`status.error`) on one line, up to 500 characters; None where
             it gave none.
     """
 
     fate = Fate.DONE
 
-    def __init__(self, trade_id: int, reason: str | None) -> None:
+    def __init__(self, trade_id: int, reason: str | None, *, noun: str = "trade") -> None:
         reason = reason and one_line(reason)
         super().__init__(
-            f"trade {trade_id} ended in failure: {reason or 'the server gives no reason'}. "
+            f"{noun} {trade_id} ended in failure: {reason or 'the server gives no reason'}. "
             "What it held may still be on the exchange: look there."
         )
         self.trade_id = trade_id

@@ -2,13 +2,13 @@
 
 import asyncio
 import sys
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Interrupt, Run, Terminal, export
-from threecommas_async import OutcomeUnknownError, SmartTrade
-from threecommas_async.endpoint import Priority
-from threecommas_async.resources.closable import ResourceTarget
+from threecommas_async import OutcomeUnknownError
+from threecommas_async.http import Pipeline
 from threecommas_async.sandbox import Sandbox
 
 
@@ -109,24 +109,22 @@ async def test_what_could_not_be_read_in_time_is_told_as_that(
     assert "closed 0 of 1, 1 not read" in ran.err
 
 
-async def unanswered(_: object, trade_id: int, __: Priority) -> SmartTrade:
-    raise OutcomeUnknownError(f"no answer about {trade_id}")
-
-
 async def test_one_that_cannot_be_read_keeps_its_standing_and_tells_why(
     cli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Sandbox(trades=1) as sandbox:
         export(monkeypatch, sandbox)
-        read = ResourceTarget[SmartTrade].read
+        really_send: Any = Pipeline.send
+        reads = 0
 
-        async def once(
-            target: ResourceTarget[SmartTrade], trade_id: int, priority: Priority
-        ) -> SmartTrade:
-            monkeypatch.setattr(ResourceTarget, "read", unanswered)
-            return await read(target, trade_id, priority)
+        async def send(pipeline: Any, endpoint: Any, **call: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            if reads > 1:
+                raise OutcomeUnknownError("no answer")
+            return await really_send(pipeline, endpoint, **call)
 
-        monkeypatch.setattr(ResourceTarget, "read", once)
+        monkeypatch.setattr(Pipeline, "send", send)
         ran = await cli("trades", "watch", *sandbox.trade_ids, "--timeout", 1.5, "--json")
 
     (trade,) = ran.data["trades"]

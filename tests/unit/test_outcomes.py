@@ -136,9 +136,9 @@ def test_each_failure_is_raised_with_a_note_that_names_trade_and_state() -> None
         RequestNotSentError,
     ]
     assert [error.__notes__ for error in errors] == [
-        ["trade 40: not_sent"],
-        ["trade 50: failed"],
-        ["trade 60: not_sent"],
+        ["40: not_sent"],
+        ["50: failed"],
+        ["60: not_sent"],
     ]
     first = errors[0]
     assert isinstance(first, RequestNotSentError)
@@ -155,9 +155,9 @@ def test_an_error_shared_by_many_outcomes_is_not_changed() -> None:
         with pytest.raises(ExceptionGroup) as caught:
             report.raise_for_failures()
         assert [e.__notes__ for e in caught.value.exceptions] == [
-            ["trade 1: not_sent"],
-            ["trade 2: not_sent"],
-            ["trade 3: not_sent"],
+            ["1: not_sent"],
+            ["2: not_sent"],
+            ["3: not_sent"],
         ]
     assert vars(shared) == before
     assert shared.__traceback__ is None
@@ -169,7 +169,7 @@ def test_a_failure_without_an_error_is_of_unknown_outcome() -> None:
     (error,) = caught.value.exceptions
     assert isinstance(error, OutcomeUnknownError)
     assert error.may_have_taken_effect
-    assert error.__notes__ == ["trade 70: unknown"]
+    assert error.__notes__ == ["70: unknown"]
 
 
 def test_failures_can_be_caught_by_kind() -> None:

@@ -21,6 +21,7 @@ from .phase import (
 from .registry import CloseRegistry
 from .report import CloseOutcome, CloseReport, CloseState
 from .scope import Match, Scope
+from .target import Target
 from .watch import Watch
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Match",
     "Phase",
     "Scope",
+    "Target",
     "Watch",
     "close_one",
     "deal_is_closable",

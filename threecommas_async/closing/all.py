@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from ..retry import RetryPolicy
-    from .one import Target
     from .scope import Listed, Scope
+    from .target import Target
 
 __all__ = ["CloseAll"]
 

@@ -19,7 +19,7 @@ from .report import CloseOutcome, CloseState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from .one import Target
+    from .target import Target
 
 __all__ = ["Watched", "wait_closed", "watch"]
 
@@ -99,11 +99,14 @@ class Watched(Generic[T]):
         if phase is Phase.CLOSED:
             self._settle(CloseState.CLOSED, result, None)
         elif phase is Phase.FAILED:
-            error: ThreeCommasError = CloseFailedError(entity_id, self._target.failure(result))
+            error: ThreeCommasError = CloseFailedError(
+                entity_id, self._target.failure(result), noun=self._target.noun
+            )
             self._settle(CloseState.FAILED, result, error)
         elif self._open >= _OPEN_AGAIN and asyncio.get_running_loop().time() >= self._late_at:
             text = (
-                f"trade {entity_id}: the close was accepted, yet the trade stays open; look at it"
+                f"{self._target.name(entity_id)}: the close was accepted, yet the "
+                f"{self._target.noun} stays open; look at it"
             )
             self._target.registry.reopen(entity_id)
             self._settle(CloseState.UNKNOWN, result, OutcomeUnknownError(text))
@@ -119,7 +122,7 @@ async def wait_closed(
     """Read until each entity is closed or failed, or the time is up; close nothing."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    watched = {i: Watched[T](target, _unread(i), accepted=False) for i in ids}
+    watched = {i: Watched[T](target, _unread(target, i), accepted=False) for i in ids}
 
     def seen(entity_id: int, result: T | ThreeCommasError) -> bool:
         one = watched[entity_id]
@@ -137,8 +140,8 @@ async def wait_closed(
     return tuple(one.outcome for one in watched.values())
 
 
-def _unread(entity_id: int) -> CloseOutcome[Never]:
-    error = OutcomeUnknownError(f"trade {entity_id}: it could not be read in time")
+def _unread(target: Target[T], entity_id: int) -> CloseOutcome[Never]:
+    error = OutcomeUnknownError(f"{target.name(entity_id)}: it could not be read in time")
     return CloseOutcome(entity_id, CloseState.UNKNOWN, None, error)
 
 
@@ -151,5 +154,7 @@ def _standing(
     entity_id, phase = before.trade_id, target.phase(result)
     if phase is Phase.CLOSING:
         return CloseOutcome(entity_id, CloseState.ACCEPTED, result)
-    error = RequestNotSentError(f"trade {entity_id}: still {phase.value}, and no close was sent")
+    error = RequestNotSentError(
+        f"{target.name(entity_id)}: still {phase.value}, and no close was sent"
+    )
     return CloseOutcome(entity_id, CloseState.NOT_SENT, result, error)

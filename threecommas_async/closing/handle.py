@@ -165,7 +165,7 @@ class CloseBatch(Generic[T]):
         try:
             self._on_outcome(outcome)
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - the others have to be closed
-            log.exception("on_outcome failed for trade %d", outcome.trade_id)
+            log.exception("on_outcome failed for %d", outcome.trade_id)
 
 
 class OutcomeIterator(Generic[T]):

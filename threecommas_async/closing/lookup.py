@@ -12,7 +12,7 @@ from ..retry import Trace
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from .one import Target
+    from .target import Target
 
 __all__ = ["Found", "Reader"]
 
@@ -142,7 +142,8 @@ class Reader(Generic[T]):
         finally:
             leaving()
             for entity_id, future in this.asked.items():
-                _answer(future, OutcomeUnknownError(f"trade {entity_id}: reading it was cut short"))
+                name = self._target.name(entity_id)
+                _answer(future, OutcomeUnknownError(f"{name}: reading it was cut short"))
 
     def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

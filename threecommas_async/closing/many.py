@@ -16,7 +16,7 @@ from ..logs import log
 from ..retry import Trace
 from .confirm import Watched, watch
 from .lookup import Reader
-from .one import Target, close_one, interrupted
+from .one import close_one, interrupted
 from .phase import Phase
 from .report import CloseOutcome, CloseReport, CloseState
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ..retry import RetryPolicy
+    from .target import Target
 
 __all__ = ["CloseMany"]
 
@@ -155,8 +156,9 @@ class CloseMany(Generic[T]):
                 on_error=self._consider,
             )
         except Exception as defect:  # noqa: BLE001 - one close must not take its siblings with it
-            log.exception("closing trade %d failed in an unforeseen way", entity_id)
-            reason = RequestNotSentError(f"trade {entity_id}: not sent, {defect!r}")
+            name = self._target.name(entity_id)
+            log.exception("closing %s failed in an unforeseen way", name)
+            reason = RequestNotSentError(f"{name}: not sent, {defect!r}")
             outcome = interrupted(self._target, entity_id, trace, reason, 0.0)
         outcome = evolve(outcome, elapsed=self._elapsed())
         if self._confirm and outcome.ok and not self._is_over(outcome.trade):

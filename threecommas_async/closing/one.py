@@ -9,7 +9,7 @@ Nothing in here knows smart trades: what closing needs to know of an entity is a
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Generic, Never, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Never, TypeVar
 
 from attrs import evolve, frozen
 
@@ -27,15 +27,13 @@ from .phase import Phase
 from .report import CloseOutcome, CloseState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from ..endpoint import Priority
     from ..retry import RetryPolicy, Trace
-    from .registry import CloseRegistry
+    from .target import Target
 
 __all__ = [
     "MISSING_AGAIN",
-    "Target",
     "close_one",
     "error_of",
     "interrupted",
@@ -46,50 +44,6 @@ T = TypeVar("T")
 
 MISSING_AGAIN: Final = 2
 """A "not found" that speaks against a close or a listing is believed when it comes so often."""
-
-
-class Target(Protocol[T]):
-    """What closing needs to know of a kind of entity."""
-
-    @property
-    def cancels(self) -> bool:
-        """Whether entities are cancelled instead of closed."""
-        ...
-
-    @property
-    def registry(self) -> CloseRegistry[T]:
-        """What the closes of these entities know of each other."""
-        ...
-
-    async def close(self, entity_id: int, trace: Trace) -> T:
-        """POST the close and return the entity as answered."""
-        ...
-
-    async def read(self, entity_id: int, priority: Priority) -> T:
-        """Read one entity."""
-        ...
-
-    def listings(
-        self, priority: Priority, trace: Trace
-    ) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
-        """Return the listings to look through for many entities, the most promising first."""
-        ...
-
-    def id_of(self, entity: T, /) -> int:
-        """Return the entity's id."""
-        ...
-
-    def phase(self, entity: T, /) -> Phase:
-        """Return where the entity stands."""
-        ...
-
-    def is_closable(self, entity: T, /) -> bool:
-        """Return whether the entity is open and can be closed now."""
-        ...
-
-    def failure(self, entity: T, /) -> str | None:
-        """Return the server's text about why the entity failed."""
-        ...
 
 
 async def close_one(  # noqa: PLR0913 - the parts of one close, by name
@@ -186,21 +140,23 @@ class _Close(Generic[T]):
         registry = self.target.registry
         if self.trace.unknown or self.entity_id in registry:
             self.trace.unknown = True
-            return await self._look(_earlier_close(self.entity_id))
+            return await self._look(_earlier_close(self.target, self.entity_id))
         if not registry.accepted(self.entity_id):
             return None
         try:
             entity = await self.read(self.entity_id)
         except ThreeCommasError as unreadable:
             error = OutcomeUnknownError(
-                f"trade {self.entity_id}: a close of it was accepted a moment ago, so none was "
-                f"sent now; it could not be read since: {unreadable}"
+                f"{self.target.name(self.entity_id)}: a close of it was accepted a moment ago, so "
+                f"none was sent now; it could not be read since: {unreadable}"
             )
             error.__cause__ = unreadable
             return _Verdict(CloseState.UNKNOWN, None, error)
         if self.target.is_closable(entity) and not registry.accepted(self.entity_id):
-            # The read waited so long for its slot that it can be believed: the trade is open.
-            return _Verdict(CloseState.UNKNOWN, entity, _earlier_close(self.entity_id), again=True)
+            # The read waited so long for its slot that it can be believed: the entity is open.
+            return _Verdict(
+                CloseState.UNKNOWN, entity, _earlier_close(self.target, self.entity_id), again=True
+            )
         # One that shows open so soon is a read that lags behind.
         return self._by_status(entity, CloseState.ALREADY_CLOSED)
 
@@ -261,7 +217,9 @@ class _Close(Generic[T]):
         """Return what the entity's own status tells; `state` where it is not over yet."""
         phase = self.target.phase(entity)
         if phase is Phase.FAILED:
-            error = CloseFailedError(self.entity_id, self.target.failure(entity))
+            error = CloseFailedError(
+                self.entity_id, self.target.failure(entity), noun=self.target.noun
+            )
             return _Verdict(CloseState.FAILED, entity, error)
         if phase is Phase.CLOSED and state is CloseState.ACCEPTED:
             state = CloseState.CLOSED
@@ -273,20 +231,21 @@ def is_missing(error: ThreeCommasError) -> bool:
     return isinstance(error, NotFoundError) and error.from_api
 
 
-def _earlier_close(entity_id: int) -> ThreeCommasError:
+def _earlier_close(target: Target[T], entity_id: int) -> ThreeCommasError:
     return OutcomeUnknownError(
-        f"trade {entity_id}: what became of an earlier close is not known, and no read could tell"
+        f"{target.name(entity_id)}: what became of an earlier close is not known, and no read "
+        "could tell"
     )
 
 
-def error_of(outcome: CloseOutcome[object]) -> ThreeCommasError:
+def error_of(target: Target[T], outcome: CloseOutcome[T]) -> ThreeCommasError:
     """Return the error to raise for a single close that is not known to be closing or closed."""
-    error = outcome.error
+    error, name = outcome.error, target.name(outcome.trade_id)
     if outcome.state is not CloseState.UNKNOWN or isinstance(error, OutcomeUnknownError):
-        return error or OutcomeUnknownError(f"trade {outcome.trade_id}: no error is known")
+        return error or OutcomeUnknownError(f"{name}: no error is known")
     unknown = OutcomeUnknownError(
-        f"trade {outcome.trade_id}: it is not known whether the close was carried out; "
-        f"read the trade before repeating it. Last answer: {error}"
+        f"{name}: it is not known whether the close was carried out; "
+        f"read the {target.noun} before repeating it. Last answer: {error}"
     )
     unknown.__cause__ = error
     return unknown
@@ -314,8 +273,8 @@ def interrupted(
         state = CloseState.UNKNOWN
         told = f". Last answer: {last}" if last else ""
         error: ThreeCommasError = OutcomeUnknownError(
-            f"trade {entity_id}: it is not known whether a close of it was carried out; "
-            f"it may have taken effect, read the trade before repeating it{told}"
+            f"{target.name(entity_id)}: it is not known whether a close of it was carried out; "
+            f"it may have taken effect, read the {target.noun} before repeating it{told}"
         )
         error.__cause__ = last
     elif last is not None and _is_refusal(last):
@@ -323,7 +282,7 @@ def interrupted(
     else:
         state = CloseState.NOT_SENT
         error = reason or RequestNotSentError(
-            f"trade {entity_id}: not sent; nothing has happened, safe to close again"
+            f"{target.name(entity_id)}: not sent; nothing has happened, safe to close again"
         )
         if isinstance(error, RequestNotSentError):
             error = trace.explain(error)

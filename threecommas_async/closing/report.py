@@ -151,5 +151,5 @@ def _noted(outcome: CloseOutcome[object]) -> ThreeCommasError:
     error = copy.copy(outcome.error) if outcome.error else OutcomeUnknownError("no error is known")
     error.__notes__ = list(getattr(error, "__notes__", ()))
     error.__cause__ = outcome.error.__cause__ if outcome.error else None
-    error.add_note(f"trade {outcome.trade_id}: {outcome.state.value}")
+    error.add_note(f"{outcome.trade_id}: {outcome.state.value}")
     return error

@@ -17,7 +17,7 @@ from .report import CloseOutcome, CloseState
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
-    from .one import Target
+    from .target import Target
 
 __all__ = ["Listed", "Listings", "Match", "Scope"]
 
@@ -189,11 +189,11 @@ class Listings(Generic[T]):
         entity_id, phase = target.id_of(entity), target.phase(entity)
         if not certain:
             why = f"the answer does not tell whether it passes the filters ({self._scope.filters})"
-            listed.left[entity_id] = _left_alone(entity_id, entity, why)
+            listed.left[entity_id] = _left_alone(target.name(entity_id), entity_id, entity, why)
         elif target.is_closable(entity):
             listed.closable[entity_id] = entity
         elif phase is Phase.FAILED:
-            error = CloseFailedError(entity_id, target.failure(entity))
+            error = CloseFailedError(entity_id, target.failure(entity), noun=target.noun)
             listed.left[entity_id] = CloseOutcome(entity_id, CloseState.FAILED, entity, error)
         elif phase in {Phase.CLOSING, Phase.CLOSED}:
             outcome = CloseOutcome(entity_id, CloseState.ALREADY_CLOSED, entity)
@@ -202,10 +202,10 @@ class Listings(Generic[T]):
             listed.cancellable[entity_id] = entity
         elif cancel is None and phase is Phase.NOT_ENTERED:
             why = "its entry is not filled, so there is nothing to close"
-            listed.skipped[entity_id] = _left_alone(entity_id, entity, why)
+            listed.skipped[entity_id] = _left_alone(target.name(entity_id), entity_id, entity, why)
         else:
             why = f"it is {phase.value}, and the server says that it cannot be closed now"
-            listed.left[entity_id] = _left_alone(entity_id, entity, why)
+            listed.left[entity_id] = _left_alone(target.name(entity_id), entity_id, entity, why)
 
     async def unmatched(self, listed: Listed[T]) -> InvalidRequestError | None:
         """Say what is open where nothing passes the filters; None where that is nothing."""
@@ -228,6 +228,6 @@ class Listings(Generic[T]):
         )
 
 
-def _left_alone(entity_id: int, entity: T, why: str) -> CloseOutcome[T]:
-    error = RequestNotSentError(f"trade {entity_id}: left alone; {why}")
+def _left_alone(name: str, entity_id: int, entity: T, why: str) -> CloseOutcome[T]:
+    error = RequestNotSentError(f"{name}: left alone; {why}")
     return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, error)

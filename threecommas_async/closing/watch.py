@@ -17,7 +17,7 @@ from .phase import Phase
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from .one import Target
+    from .target import Target
 
 __all__ = ["Watch"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..closing import (
     Phase,
@@ -16,9 +16,11 @@ from ..closing import (
 from ..endpoint import Endpoint, Permission, Priority, Safety
 from ..errors import RequestNotSentError, ResponseDecodeError, ThreeCommasError
 from ..models.smart_trade import SmartTrade
-from .closable import ResourceTarget
 
 if TYPE_CHECKING:
+    from ..closing import Target
+    from ..http import Pipeline
+    from ..options import CallOptions
     from ..retry import Trace
 
 __all__ = ["CANCEL", "cancelling"]
@@ -39,55 +41,45 @@ _AT_ONCE: Final = 2
 
 
 def cancelling(
-    target: ResourceTarget[SmartTrade], *, close_entered: bool
-) -> ResourceTarget[SmartTrade]:
+    pipeline: Pipeline, options: CallOptions, target: Target[SmartTrade], *, close_entered: bool
+) -> Target[SmartTrade]:
     """Return smart trades as something to cancel.
 
     Args:
-        target: the same, as something to close.
+        pipeline: sends the cancels.
+        options: the options of each request.
+        target: the same trades, as something to close.
         close_entered: close what turns out to be entered; else it is left as it is.
     """
-    return _Cancelling(
-        pipeline=target.pipeline,
-        registry=target.registry,
-        options=target.options,
-        id_name=target.id_name,
-        closes=CANCEL,
-        reads=target.reads,
-        paged=target.paged,
-        recent=target.recent,
-        active=target.active,
-        phase=target.phase,
-        is_closable=_is_to_end,
-        failure_text=target.failure_text,
-        cancels=True,
-        instead=target if close_entered else None,
-    )
+    canceller = _Canceller(pipeline, options, target, close_entered)
+    return evolve(target, close=canceller.cancel, is_closable=_can_be_ended, cancels=True)
 
 
-def _is_to_end(trade: SmartTrade) -> bool:
+def _can_be_ended(trade: SmartTrade) -> bool:
     return smart_trade_is_cancellable(trade) or smart_trade_is_closable(trade)
 
 
-@frozen(kw_only=True, eq=False)
-class _Cancelling(ResourceTarget[SmartTrade]):
-    """Smart trades, cancelled if their entry is not filled.
+@frozen(eq=False)
+class _Canceller:
+    """Cancels smart trades whose entry is not filled.
 
     What a cancel does with a position that has been entered is not documented, and an entry may be
-    filled at any moment. So each is read right before its cancel. One that was entered is closed
-    where that is wanted, else left as it is.
+    filled at any moment. So each trade is read right before its cancel. One that was entered is
+    closed where that is wanted, else left as it is.
     """
 
-    instead: ResourceTarget[SmartTrade] | None
-    """The same, to be closed where it has been entered; None leaves it."""
-    _places: asyncio.Semaphore = field(
+    _pipeline: Pipeline
+    _options: CallOptions = field(repr=False)
+    _target: Target[SmartTrade]
+    _close_entered: bool
+    _at_once: asyncio.Semaphore = field(
         init=False, repr=False, factory=lambda: asyncio.Semaphore(_AT_ONCE)
     )
 
-    async def close(self, entity_id: int, trace: Trace) -> SmartTrade:
+    async def cancel(self, entity_id: int, trace: Trace) -> SmartTrade:
         """Cancel the trade, unless its entry has been filled meanwhile."""
-        async with self._places:
-            for _ in range(self.pipeline.retry.attempts - 1):
+        async with self._at_once:
+            for _ in range(self._pipeline.retry.attempts - 1):
                 try:
                     return await self._cancel_unless_entered(entity_id, trace)
                 except RequestNotSentError as error:
@@ -98,46 +90,47 @@ class _Cancelling(ResourceTarget[SmartTrade]):
     async def _cancel_unless_entered(self, entity_id: int, trace: Trace) -> SmartTrade:
         trade = await self._read_first(entity_id)
         if smart_trade_is_closable(trade):
-            return await self._entered(entity_id, trace)
-        if self.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+            return await self._handle_entered(entity_id, trace)
+        if self._target.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
             return trade  # nothing has to be sent
         if not smart_trade_is_cancellable(trade):
             msg = f"trade {entity_id}: not cancelled; its entry may have been filled meanwhile"
             raise RequestNotSentError(msg)
-        answer = await self.pipeline.send(
-            self.closes,
-            path={self.id_name: entity_id},
-            options=self.options,
+        answer = await self._pipeline.send(
+            CANCEL,
+            path={"trade_id": entity_id},
+            options=self._options,
             trace=trace,
             priority=Priority.IN_QUESTION,
             entity_id=entity_id,
             slot_within=_FRESH,
         )
         if smart_trade_is_closable(answer.data):  # it was entered while the cancel was on its way
-            trace.unknown |= self.instead is None
-            return await self._entered(entity_id, trace)
+            trace.unknown |= not self._close_entered
+            return await self._handle_entered(entity_id, trace)
         return answer.data
 
-    async def _entered(self, entity_id: int, trace: Trace) -> SmartTrade:
+    async def _handle_entered(self, entity_id: int, trace: Trace) -> SmartTrade:
         """Close the trade, or refuse to do anything about it."""
-        if self.instead is None:
+        if not self._close_entered:
             sent = "nothing more was sent" if trace.attempts else "nothing was sent"
             msg = (
                 f"trade {entity_id}: not cancelled, for its entry has been filled and the position "
                 f"is open; {sent}, close_many closes it"
             )
             raise RequestNotSentError(msg)
+        registry = self._target.registry
         try:
-            trade = await self.instead.close(entity_id, trace)
+            trade = await self._target.close(entity_id, trace)
         except ResponseDecodeError:
-            self.registry.accept(entity_id)  # it was, whatever reads that lag behind may show
+            registry.accept(entity_id)  # it was, whatever reads that lag behind may show
             raise
-        self.registry.accept(entity_id)
+        registry.accept(entity_id)
         return trade
 
     async def _read_first(self, entity_id: int) -> SmartTrade:
         try:
-            return await self.read(entity_id, Priority.IN_QUESTION)
+            return await self._target.read(entity_id, Priority.IN_QUESTION)
         except ThreeCommasError as error:
             if is_missing(error) or error.stops_everything:
                 raise

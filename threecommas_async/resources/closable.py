@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from functools import cached_property
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ..closing import (
     CloseBatch,
@@ -15,6 +14,8 @@ from ..closing import (
     CloseOutcome,
     CloseRegistry,
     CloseReport,
+    Scope,
+    Target,
     Watch,
     close_one,
     error_of,
@@ -34,6 +35,8 @@ from ..options import (
     check_seconds,
 )
 from ..retry import Trace
+from .filters import match_filters
+from .listing import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -43,39 +46,82 @@ if TYPE_CHECKING:
     from ..http import Pipeline, QueryValue
     from .listing import PagedList
 
-__all__ = ["ClosableResource", "ResourceTarget", "split_filters"]
+__all__ = ["ClosableKind", "ClosableResource", "split_filters"]
 
 T = TypeVar("T")
 
+# Maximum number of characters of a pair that a message shows; those of futures have some thirty.
+_LONGEST_PAIR: Final = 60
+
 
 @frozen(kw_only=True, eq=False)
-class ResourceTarget(Generic[T]):
-    """The entities of one resource as something to close, see `closing.Target`."""
+class ClosableKind(Generic[T]):
+    """How the API speaks of one kind of entity that can be closed.
 
-    pipeline: Pipeline
-    registry: CloseRegistry[T]
-    options: CallOptions = field(repr=False)
+    Attributes:
+        noun: what people call one, as in "trade".
+        id_name: the name of the id in the paths.
+        close: the operation that closes one.
+        get: the operation that reads one.
+        recent: filters of the listing that shows first what has just been closed.
+        active: filters of the listing of what is not over.
+        phase: returns where an entity stands.
+        is_closable: returns whether an entity is open and can be closed now.
+        failure: returns the server's text about why an entity failed.
+    """
+
+    noun: str
     id_name: str
-    """The name of the id in the paths."""
-    closes: Endpoint[T]
-    reads: Endpoint[T]
-    paged: PagedList[T]
+    close: Endpoint[T]
+    get: Endpoint[T]
     recent: Mapping[str, QueryValue]
-    """Filters of the listing that shows first what has just been closed."""
     active: Mapping[str, QueryValue]
-    """Filters of the listing of what is not over."""
     phase: Callable[[T], Phase]
     is_closable: Callable[[T], bool]
-    failure_text: Callable[[T], str | None]
-    """Returns the server's text about why an entity failed, as it came."""
-    cancels: bool = False
+    failure: Callable[[T], str | None]
 
-    async def close(self, entity_id: int, trace: Trace) -> T:
-        """POST the close and return the entity as answered."""
-        answer = await self.pipeline.send(
-            self.closes,
-            path={self.id_name: entity_id},
-            options=self.options,
+
+class ClosableResource(Generic[T]):
+    """A resource whose entities can be closed at market."""
+
+    def __init__(self, pipeline: Pipeline, kind: ClosableKind[T], paged: PagedList[T]) -> None:
+        self._pipeline = pipeline
+        self._kind = kind
+        self._paged = paged
+        self._registry = CloseRegistry[T]()
+
+    def _target(self, options: CallOptions) -> Target[T]:
+        """Return the entities as something to close, each request with these options."""
+        # A thousand closes that are gathered need it a thousand times.
+        return self._new_target(options) if options else self._plain_target
+
+    @cached_property
+    def _plain_target(self) -> Target[T]:
+        return self._new_target({})
+
+    def _new_target(self, options: CallOptions) -> Target[T]:
+        kind, paged = self._kind, self._paged
+        return Target(
+            noun=kind.noun,
+            registry=self._registry,
+            close=partial(self._close, options),
+            read=partial(self._read, options),
+            # What was closed was updated just now; what was not is still active.
+            listings=lambda priority, trace: (
+                partial(paged.pages, kind.recent, options, priority, trace),
+                partial(paged.pages, kind.active, options, priority, trace),
+            ),
+            id_of=paged.identity,
+            phase=kind.phase,
+            is_closable=kind.is_closable,
+            failure=self._failure,
+        )
+
+    async def _close(self, options: CallOptions, entity_id: int, trace: Trace) -> T:
+        answer = await self._pipeline.send(
+            self._kind.close,
+            path={self._kind.id_name: entity_id},
+            options=options,
             trace=trace,
             # One that may have been carried out is not put off behind hundreds that have not begun.
             priority=Priority.IN_QUESTION if trace.unknown else None,
@@ -83,59 +129,51 @@ class ResourceTarget(Generic[T]):
         )
         return answer.data
 
-    async def read(self, entity_id: int, priority: Priority) -> T:
-        """Read one entity."""
-        answer = await self.pipeline.send(
-            self.reads,
-            path={self.id_name: entity_id},
-            options=self.options,
+    async def _read(self, options: CallOptions, entity_id: int, priority: Priority) -> T:
+        answer = await self._pipeline.send(
+            self._kind.get,
+            path={self._kind.id_name: entity_id},
+            options=options,
             priority=priority,
             entity_id=entity_id,
         )
         return answer.data
 
-    async def look_up(self, entity_id: int) -> T:
-        """Read one entity on which a close depends."""
-        return await self.read(entity_id, Priority.IN_QUESTION)
+    def _failure(self, entity: T) -> str | None:
+        text = self._kind.failure(entity)
+        return text and one_line(self._pipeline.redact(text))
 
-    def listings(
-        self, priority: Priority, trace: Trace
-    ) -> Sequence[Callable[[], AsyncIterator[Sequence[T]]]]:
-        """Return the listings to look through for many entities, the most promising first."""
-        # What was closed was updated just now; what was not is still active.
-        return (
-            lambda: self.paged.pages(self.recent, self.options, priority, trace),
-            lambda: self.paged.pages(self.active, self.options, priority, trace),
+    def _scope(
+        self,
+        filters: Mapping[str, QueryValue],
+        facts: Callable[[T], Mapping[str, object]],
+        options: CallOptions,
+    ) -> Scope[T]:
+        """Return which active entities pass the filters of a `close_all`.
+
+        `facts` returns what an entity says of itself, under the names of the filters; `pair` and
+        `account_id` among them.
+        """
+
+        def place(entity: T) -> str:
+            said = facts(entity)
+            pair = one_line(self._pipeline.redact(str(said["pair"])), _LONGEST_PAIR)
+            return f"{pair} on account {said['account_id']}"
+
+        def pages(
+            filters: Mapping[str, QueryValue], left: float | None
+        ) -> AsyncIterator[Sequence[T]]:
+            within = cast("CallOptions", {**options, "deadline": left})
+            return self._paged.pages({**filters, **self._kind.active}, within)
+
+        return Scope(
+            listing=lambda left: pages(filters, left),
+            everything=(lambda left: pages({}, left)) if filters else None,
+            page_size=PAGE_SIZE,
+            filters=", ".join(f"{name}={value!r}" for name, value in filters.items()),
+            match=lambda entity: match_filters(filters, facts(entity)),
+            place=place,
         )
-
-    def id_of(self, entity: T) -> int:
-        """Return the entity's id."""
-        return self.paged.identity(entity)
-
-    def failure(self, entity: T) -> str | None:
-        """Return the server's text about why the entity failed, fit to be shown."""
-        text = self.failure_text(entity)
-        return text and one_line(self.pipeline.redact(text))
-
-
-class ClosableResource(ABC, Generic[T]):
-    """A resource whose entities can be closed at market."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._registry = CloseRegistry[T]()
-
-    @abstractmethod
-    def _new_target(self, options: CallOptions) -> ResourceTarget[T]:
-        """Return the entities as something to close, each request with these options."""
-
-    def _target(self, options: CallOptions) -> ResourceTarget[T]:
-        # A thousand closes that are gathered need it a thousand times.
-        return self._new_target(options) if options else self._plain_target
-
-    @cached_property
-    def _plain_target(self) -> ResourceTarget[T]:
-        return self._new_target({})
 
     async def close_by_market(self, trade_id: int, **options: Unpack[CallOptions]) -> T:
         """Close one position at market price, exactly once.
@@ -165,7 +203,7 @@ class ClosableResource(ABC, Generic[T]):
             target,
             trade_id,
             policy=self._pipeline.retry,
-            read=target.look_up,
+            read=lambda entity_id: target.read(entity_id, Priority.IN_QUESTION),
             trace=trace,
         )
         outcome: CloseOutcome[T]
@@ -179,7 +217,7 @@ class ClosableResource(ABC, Generic[T]):
             outcome = interrupted(target, trade_id, trace, None, deadline or 0.0)
         if outcome.ok and outcome.trade is not None:
             return outcome.trade
-        raise error_of(outcome)
+        raise error_of(target, outcome)
 
     def close_many(
         self,
@@ -211,7 +249,7 @@ class ClosableResource(ABC, Generic[T]):
 
     def _many(
         self,
-        target_of: Callable[[CallOptions], ResourceTarget[T]],
+        target_of: Callable[[CallOptions], Target[T]],
         trade_ids: Iterable[int],
         confirm: bool,  # noqa: FBT001 - handed on as it came
         on_outcome: Callable[[CloseOutcome[T]], object] | None,

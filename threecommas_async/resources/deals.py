@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..closing import CloseAll, CloseBatch, deal_is_closable, deal_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..models.deal import Deal
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
-from .closable import ClosableResource, ResourceTarget, split_filters
-from .filters import check_filters, pair_facts, scope_of
+from .closable import ClosableKind, ClosableResource, split_filters
+from .filters import check_filters, pair_facts
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..closing import CloseOutcome
+    from ..http import Pipeline
     from ..retry import Trace
 
 __all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
@@ -82,27 +83,34 @@ class DealFilters(CallOptions, total=False):
     order_direction: Literal["ASC", "DESC"]
 
 
+_KIND: Final = ClosableKind(
+    noun="deal",
+    id_name="deal_id",
+    close=PANIC_SELL,
+    get=GET,
+    recent={"order": "updated_at", "order_direction": "DESC"},
+    active={"scope": "active"},
+    phase=deal_phase,
+    is_closable=deal_is_closable,
+    failure=lambda deal: deal.error_message or deal.failed_message,
+)
+
+
 class Deals(ClosableResource[Deal]):
     """`client.deals`.
 
     `close_by_market`, `close_many`, `wait_until_closed` and `watch` are inherited.
     """
 
-    def _new_target(self, options: CallOptions) -> ResourceTarget[Deal]:
-        return ResourceTarget(
-            pipeline=self._pipeline,
-            registry=self._registry,
-            options=options,
-            id_name="deal_id",
-            closes=PANIC_SELL,
-            reads=GET,
-            paged=self._paged,
-            recent={"order": "updated_at", "order_direction": "DESC"},
-            active={"scope": "active"},
-            phase=deal_phase,
-            is_closable=deal_is_closable,
-            failure_text=lambda deal: deal.error_message or deal.failed_message,
+    def __init__(self, pipeline: Pipeline) -> None:
+        paged = PagedList(
+            pipeline=pipeline,
+            endpoint=LIST,
+            order={"order": "created_at", "order_direction": "ASC"},
+            place=lambda _, received: {"limit": PAGE_SIZE, "offset": received},
+            identity=lambda deal: deal.id,
         )
+        super().__init__(pipeline, _KIND, paged)
 
     def close_all(  # noqa: PLR0913 - filters, by name
         self,
@@ -157,7 +165,7 @@ class Deals(ClosableResource[Deal]):
             wholesale = partial(self._close_bot, check_id(bot_id, "bot_id"), options)
         work = CloseAll(
             target,
-            scope_of(target, filters, _facts),
+            self._scope(filters, _facts, options),
             policy=self._pipeline.retry,
             wholesale=wholesale,
             confirm=confirm,
@@ -212,16 +220,6 @@ class Deals(ClosableResource[Deal]):
         check_count(limit, "limit", least=1, most=LARGEST_PAGE)
         query, options = split_filters(filters, DealFilters)
         return await self._paged.page({**query, "limit": limit, "offset": offset}, options)
-
-    @cached_property
-    def _paged(self) -> PagedList[Deal]:
-        return PagedList(
-            pipeline=self._pipeline,
-            endpoint=LIST,
-            order={"order": "created_at", "order_direction": "ASC"},
-            place=lambda _, received: {"limit": PAGE_SIZE, "offset": received},
-            identity=lambda deal: deal.id,
-        )
 
 
 def _facts(deal: Deal) -> dict[str, object]:

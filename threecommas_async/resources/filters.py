@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final
 
-from ..closing import Match, Scope
-from ..error_body import one_line
+from ..closing import Match
 from ..options import check_filter
-from .listing import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from ..http import QueryValue
-    from ..options import CallOptions
-    from .closable import ResourceTarget
 
-__all__ = ["check_filters", "match_filters", "pair_facts", "scope_of"]
-
-T = TypeVar("T")
+__all__ = ["check_filters", "match_filters", "pair_facts"]
 
 _PARTS: Final = re.compile("[_-]")
 # What may follow a base currency before the first part of a futures symbol ends.
 _QUOTES: Final = frozenset({"usd", "usdt", "usdc", "busd"})
-# Characters of a pair that are shown; those of futures have some thirty.
-_LONGEST_PAIR: Final = 60
 
 
 def match_filters(filters: Mapping[str, object], facts: Mapping[str, object]) -> Match:
@@ -69,37 +61,3 @@ def check_filters(given: Mapping[str, QueryValue]) -> dict[str, QueryValue]:
         InvalidRequestError: one that is empty or of a wrong type.
     """
     return {name: check_filter(name, value) for name, value in given.items() if value is not None}
-
-
-def scope_of(
-    target: ResourceTarget[T],
-    filters: Mapping[str, QueryValue],
-    facts: Callable[[T], Mapping[str, object]],
-) -> Scope[T]:
-    """Return which entities are meant by the filters of a `close_all`.
-
-    Args:
-        target: the kind of entity.
-        filters: the filters that are set.
-        facts: what an entity says of itself, under the names of the filters; `pair` and
-            `account_id` among them.
-    """
-
-    def place(entity: T) -> str:
-        told = facts(entity)
-        # Redacted first: a key that is cut in two is not found.
-        pair = one_line(target.pipeline.redact(str(told["pair"])), _LONGEST_PAIR)
-        return f"{pair} on account {told['account_id']}"
-
-    def pages(filters: Mapping[str, QueryValue], left: float | None) -> AsyncIterator[Sequence[T]]:
-        options = cast("CallOptions", {**target.options, "deadline": left})
-        return target.paged.pages({**filters, **target.active}, options)
-
-    return Scope(
-        listing=lambda left: pages(filters, left),
-        everything=(lambda left: pages({}, left)) if filters else None,
-        page_size=PAGE_SIZE,
-        filters=", ".join(f"{name}={value!r}" for name, value in filters.items()),
-        match=lambda entity: match_filters(filters, facts(entity)),
-        place=place,
-    )

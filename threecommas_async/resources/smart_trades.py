@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal
 
-from ..closing import CloseAll, CloseBatch, smart_trade_is_closable, smart_trade_phase
+from ..closing import CloseAll, CloseBatch, Target, smart_trade_is_closable, smart_trade_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
 from .cancelling import CANCEL, cancelling
-from .closable import ClosableResource, ResourceTarget, split_filters
-from .filters import check_filters, pair_facts, scope_of
+from .closable import ClosableKind, ClosableResource, split_filters
+from .filters import check_filters, pair_facts
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from ..closing import CloseOutcome
+    from ..http import Pipeline
 
 __all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
 
@@ -71,27 +71,34 @@ class SmartTradeFilters(CallOptions, total=False):
     order_direction: Literal["ASC", "DESC"]
 
 
+_KIND: Final = ClosableKind(
+    noun="trade",
+    id_name="trade_id",
+    close=CLOSE_BY_MARKET,
+    get=GET,
+    recent={"order_by": "updated_at", "order_direction": "DESC"},
+    active={"status": "active"},
+    phase=smart_trade_phase,
+    is_closable=smart_trade_is_closable,
+    failure=lambda trade: trade.status.error,
+)
+
+
 class SmartTrades(ClosableResource[SmartTrade]):
     """`client.smart_trades`.
 
     `close_by_market`, `close_many`, `wait_until_closed` and `watch` are inherited.
     """
 
-    def _new_target(self, options: CallOptions) -> ResourceTarget[SmartTrade]:
-        return ResourceTarget(
-            pipeline=self._pipeline,
-            registry=self._registry,
-            options=options,
-            id_name="trade_id",
-            closes=CLOSE_BY_MARKET,
-            reads=GET,
-            paged=self._paged,
-            recent={"order_by": "updated_at", "order_direction": "DESC"},
-            active={"status": "active"},
-            phase=smart_trade_phase,
-            is_closable=smart_trade_is_closable,
-            failure_text=lambda trade: trade.status.error,
+    def __init__(self, pipeline: Pipeline) -> None:
+        paged = PagedList(
+            pipeline=pipeline,
+            endpoint=LIST,
+            order={"order_by": "created_at", "order_direction": "ASC"},
+            place=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
+            identity=lambda trade: trade.id,
         )
+        super().__init__(pipeline, _KIND, paged)
 
     def close_all(  # noqa: PLR0913 - filters, by name
         self,
@@ -146,11 +153,14 @@ class SmartTrades(ClosableResource[SmartTrade]):
         check_options(options)
         deadline = options.pop("deadline", None)
         target = self._target(options)
+        cancel = None
+        if pending == "cancel":
+            cancel = cancelling(self._pipeline, options, target, close_entered=True)
         given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
         work = CloseAll(
             target,
-            scope_of(target, check_filters(given), _facts),
-            cancel=cancelling(target, close_entered=True) if pending == "cancel" else None,
+            self._scope(check_filters(given), _facts, options),
+            cancel=cancel,
             policy=self._pipeline.retry,
             confirm=confirm,
             dry_run=dry_run,
@@ -188,8 +198,9 @@ class SmartTrades(ClosableResource[SmartTrade]):
         Source: DELETE /v2/smart_trades/{id}.
         """
 
-        def target_of(options: CallOptions) -> ResourceTarget[SmartTrade]:
-            return cancelling(self._target(options), close_entered=False)
+        def target_of(options: CallOptions) -> Target[SmartTrade]:
+            target = self._target(options)
+            return cancelling(self._pipeline, options, target, close_entered=False)
 
         return self._many(target_of, trade_ids, confirm, on_outcome, options)
 
@@ -250,16 +261,6 @@ class SmartTrades(ClosableResource[SmartTrade]):
         check_count(per_page, "per_page", least=1, most=PAGE_SIZE)
         query, options = split_filters(filters, SmartTradeFilters)
         return await self._paged.page({**query, "page": page, "per_page": per_page}, options)
-
-    @cached_property
-    def _paged(self) -> PagedList[SmartTrade]:
-        return PagedList(
-            pipeline=self._pipeline,
-            endpoint=LIST,
-            order={"order_by": "created_at", "order_direction": "ASC"},
-            place=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
-            identity=lambda trade: trade.id,
-        )
 
 
 def _facts(trade: SmartTrade) -> dict[str, object]:
