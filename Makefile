@@ -37,7 +37,7 @@ bench: $(ready) ## measure ours beside py3cw, bare httpx and bare aiohttp
 
 soak: $(dev-ready) ## 10,000 closes with 30 % faults over real sockets, then 3,000 runs of the closing machine
 	@$(BIN)/python -m benchmarks.soak --trades 10000 --faults 0.3 $(ARGS)
-	@CLOSING_EXAMPLES=3000 $(BIN)/python -m pytest -q --timeout 0 tests/property/test_closing_machine.py
+	@CLOSING_EXAMPLES=3000 $(BIN)/python -m pytest -q --timeout 0 tests/closing/test_closing_machine.py
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .venv-bench build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ import httpx
 from attrs import define, field
 from hypothesis import event
 
-from tests.property.closing_faults import (
+from tests.closing.machine_faults import (
     BLOCK,
     REFUSALS,
     UNANSWERED,

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from tests.contract.wire import Connection, Received, WireServer, answer
+from tests.http.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,

@@ -8,7 +8,7 @@ import zlib
 import httpx
 import pytest
 
-from tests.contract.wire import Connection, Received, WireServer
+from tests.http.wire import Connection, Received, WireServer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,

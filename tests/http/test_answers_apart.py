@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.contract.wire import Connection, Received, WireServer, answer
+from tests.http.wire import Connection, Received, WireServer, answer
 from threecommas_async.http.transport import ConnectionSlots
 
 pytestmark = pytest.mark.own_transport

@@ -53,7 +53,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tests.property.closing_faults import (
+from tests.closing.machine_faults import (
     UNREADABLE,
     Fault,
     Foreign,
@@ -61,7 +61,7 @@ from tests.property.closing_faults import (
     close_faults,
     read_faults,
 )
-from tests.property.closing_server import (
+from tests.closing.machine_server import (
     CLOSABLE,
     LIMIT,
     PAIRS,

@@ -12,8 +12,8 @@ from typing import Any
 import httpcore
 import pytest
 
-from tests.contract.conftest import certificate
-from tests.contract.wire import Connection, Received, WireServer, answer
+from tests.http.conftest import certificate
+from tests.http.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,

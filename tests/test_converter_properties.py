@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from threecommas_async.converter import StructureError, decode, to_json
 from threecommas_async.models.smart_trade import SmartTrade, SmartTradeProfit
 
-SEED = Path(__file__).parents[1].joinpath("data", "smart_trade.json").read_bytes()
+SEED = Path(__file__).parent.joinpath("data", "smart_trade.json").read_bytes()
 
 slowly = settings(deadline=None)  # a busy machine is no finding
 

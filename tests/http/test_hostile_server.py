@@ -13,9 +13,9 @@ import httpcore
 import httpx
 import pytest
 
-from tests.contract.test_network import ONCE, client_of
-from tests.contract.test_tls_in_the_clear import on_both_loops
-from tests.contract.wire import Connection, Handler, Received, WireServer, answer
+from tests.http.test_backend import ONCE, client_of
+from tests.http.test_tls_in_the_clear import on_both_loops
+from tests.http.wire import Connection, Handler, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import AsyncClient, OutcomeUnknownError, RequestNotSentError
 from threecommas_async.endpoint import Endpoint, Safety

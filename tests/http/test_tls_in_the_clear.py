@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.conftest import certificate
+from tests.http.conftest import certificate
 from tests.support import KEY, SECRET
 from threecommas_async import AsyncClient, RequestNotSentError, RetryPolicy
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from tests.contract.wire import Connection, Received, WireServer, answer
+from tests.http.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,

@@ -1,0 +1,286 @@
+"""Signing: published vectors, openssl as a second opinion, the very bytes that go out."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from threecommas_async import AsyncClient, InvalidRequestError
+from threecommas_async.endpoint import Endpoint, Safety
+from threecommas_async.http.auth import SigningAuth
+from threecommas_async.models.user import ValidateResult
+from threecommas_async.signing import HmacSigner, JsonForm, signing_payload
+
+# From the vendor's page on HMAC signing.
+API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
+SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
+BASE = "https://api.3commas.io/public/api"
+PATH = b"/public/api/ver1/users/change_mode"
+JSON_BODY = b'{"mode": "paper"}'
+PARAMETERS_SIGNED = "bca8d8c10acfbe8e76c5335d3efbe0a550487170a8bb7aaea0a13efabab55316"
+JSON_SIGNED = "0475b407ba6f2388d213134e478b330f74073388a232737837f79018694ae373"
+JSON_SIGNED_CONCATENATED = "a04435bdb0e7fc06450833a1e26d385c56ad3495c10cf3a36d432787591f5edb"
+PATH_SIGNED = "2bedfe2a6b037b92c45a224103f4016da5df07149f34fa04e80f8e919b9a2103"
+
+CHANGE_MODE = Endpoint("POST", "/ver1/users/change_mode", ValidateResult, Safety.UNSAFE)
+BY_NAME = Endpoint("GET", "/ver1/things/{name}", ValidateResult, Safety.SAFE)
+PUBLIC = Endpoint("GET", "/ver1/public", ValidateResult, Safety.SAFE, signed=False)
+
+
+class Server:
+    """Keeps every request as it would go out."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return httpx.Response(200, json={"valid": True})
+
+    @property
+    def target(self) -> bytes:
+        return self.requests[-1].url.raw_path
+
+    @property
+    def body(self) -> bytes:
+        return self.requests[-1].content
+
+    @property
+    def signature(self) -> str:
+        return self.requests[-1].headers["Signature"]
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def hmac_of(payload: bytes) -> str:
+    return hmac.digest(SECRET.encode(), payload, hashlib.sha256).hex()
+
+
+def client_of(server: Server, *, json_form: JsonForm | None = None) -> AsyncClient:
+    return AsyncClient(
+        API_KEY, secret=SECRET, json_form=json_form, transport=httpx.MockTransport(server)
+    )
+
+
+def bare_http(server: Server, json_form: JsonForm = JsonForm.QUESTION_MARK) -> httpx.AsyncClient:
+    """Plain httpx that signs as we do: whatever builds the request, its bytes are signed."""
+    auth = SigningAuth(API_KEY, HmacSigner(SECRET, json_form=json_form))
+    return httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(server))
+
+
+# --- what is signed
+
+
+@pytest.mark.parametrize(
+    ("payload", "signature"),
+    [
+        (PATH + b"?mode=paper", PARAMETERS_SIGNED),
+        (PATH + b"?" + JSON_BODY, JSON_SIGNED),
+        (PATH, PATH_SIGNED),
+        (PATH + JSON_BODY, JSON_SIGNED_CONCATENATED),
+    ],
+)
+async def test_hmac_signatures_are_the_published_ones(payload: bytes, signature: str) -> None:
+    signer = HmacSigner(SECRET)
+    assert await signer.sign(payload) == signature
+    assert await signer.sign(payload) == signature  # the prepared state is not used up
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "json", "json_form", "payload"),
+    [
+        (b"/a", b"", False, JsonForm.QUESTION_MARK, b"/a"),
+        (b"/a?b=1", b"", False, JsonForm.QUESTION_MARK, b"/a?b=1"),
+        (b"/a", b"b=1", False, JsonForm.QUESTION_MARK, b"/a?b=1"),
+        (b"/a", b"b=1", False, JsonForm.CONCATENATED, b"/a?b=1"),
+        (b"/a", b"{}", True, JsonForm.QUESTION_MARK, b"/a?{}"),
+        (b"/a", b"{}", True, JsonForm.CONCATENATED, b"/a{}"),
+        (b"/a", b"", True, JsonForm.QUESTION_MARK, b"/a"),
+        (b"/a?b=1", b"{}", True, JsonForm.QUESTION_MARK, b"/a?b=1{}"),
+        (b"/a?b=1", b"{}", True, JsonForm.CONCATENATED, b"/a?b=1{}"),
+    ],
+    ids=[
+        "nothing",
+        "query",
+        "form",
+        "form is never concatenated",
+        "json",
+        "json concatenated",
+        "json without a body",
+        "query and json",
+        "query and json concatenated",
+    ],
+)
+def test_the_payload_is_made_as_the_signing_pages_say(
+    target: bytes,
+    body: bytes,
+    json: bool,  # noqa: FBT001 - a column of the table
+    json_form: JsonForm,
+    payload: bytes,
+) -> None:
+    assert signing_payload(target, body, json=json, json_form=json_form) == payload
+
+
+async def test_a_query_is_signed_as_published(server: Server) -> None:
+    async with bare_http(server) as http:
+        await http.post(f"{BASE}/ver1/users/change_mode", params={"mode": "paper"})
+    assert server.signature == PARAMETERS_SIGNED
+    assert server.requests[-1].headers["Apikey"] == API_KEY
+
+
+async def test_a_form_body_is_signed_as_published(server: Server) -> None:
+    async with bare_http(server) as http:
+        await http.post(f"{BASE}/ver1/users/change_mode", data={"mode": "paper"})
+    assert server.signature == PARAMETERS_SIGNED
+
+
+@pytest.mark.parametrize(
+    ("json_form", "signature"),
+    [
+        (JsonForm.QUESTION_MARK, JSON_SIGNED),
+        (JsonForm.CONCATENATED, JSON_SIGNED_CONCATENATED),
+    ],
+)
+async def test_json_spacing_is_signed_as_it_goes_out(
+    server: Server, json_form: JsonForm, signature: str
+) -> None:
+    async with bare_http(server, json_form) as http:
+        await http.post(
+            f"{BASE}/ver1/users/change_mode",
+            content=JSON_BODY,
+            headers={"Content-Type": "application/json; charset=utf-8"},
+        )
+    assert server.body == JSON_BODY
+    assert server.signature == signature
+
+
+# --- what is signed equals what goes out
+
+
+async def test_a_call_without_parameters_signs_its_path_with_the_prefix(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.users.validate()
+    assert server.target == b"/public/api/ver1/validate"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_another_prefix_is_signed_too(server: Server) -> None:
+    client = AsyncClient(
+        API_KEY,
+        secret=SECRET,
+        base_url="http://localhost:8080/proxied/3commas/",
+        transport=httpx.MockTransport(server),
+    )
+    async with client:
+        await client.users.validate()
+    assert server.target == b"/proxied/3commas/ver1/validate"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_a_json_body_is_encoded_once_and_signed_as_it_goes_out(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(CHANGE_MODE, json={"mode": "paper", "note": "Größe ≤ 5"})
+    assert server.body == '{"mode":"paper","note":"Größe ≤ 5"}'.encode()
+    assert server.requests[-1].headers["Content-Type"] == "application/json"
+    assert server.requests[-1].headers["Content-Length"] == str(len(server.body))
+    assert server.signature == hmac_of(PATH + b"?" + server.body)
+
+
+async def test_how_json_is_signed_is_a_setting_of_the_client(server: Server) -> None:
+    async with client_of(server, json_form=JsonForm.CONCATENATED) as client:
+        await client.request(CHANGE_MODE, json={"mode": "paper"})
+    assert server.signature == hmac_of(PATH + server.body)
+
+
+async def test_a_query_is_signed_in_its_encoded_form(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(CHANGE_MODE, query={"pair": "USDT_BTC", "q": "a b&c=+%/é~"})
+    assert server.target == PATH + b"?pair=USDT_BTC&q=a%20b%26c%3D%2B%25%2F%C3%A9~"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_a_path_parameter_is_signed_in_its_encoded_form(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(BY_NAME, path={"name": "a/../b c?é"})
+    assert server.target == b"/public/api/ver1/things/a%2F..%2Fb%20c%3F%C3%A9"
+    assert server.signature == hmac_of(server.target)
+
+
+async def test_extra_headers_cannot_replace_key_and_signature(server: Server) -> None:
+    async with client_of(server) as client:
+        for name in ("apikey", "SIGNATURE"):
+            with pytest.raises(InvalidRequestError, match="set by the client alone"):
+                await client.users.validate(extra_headers={name: "mine"})
+        assert server.requests == []
+        await client.users.validate(extra_headers={"X": "1"})
+    headers = server.requests[-1].headers
+    assert headers.get_list("Apikey") == [API_KEY]
+    assert headers.get_list("Signature") == [hmac_of(server.target)]
+    assert headers["X"] == "1"
+
+
+async def test_a_public_endpoint_is_sent_without_key_and_signature(server: Server) -> None:
+    async with client_of(server) as client:
+        await client.request(PUBLIC)
+    assert server.requests[-1].headers.keys().isdisjoint({"apikey", "signature"})
+
+
+# --- echoes
+
+# As the signature of an RSA key: letters of Base64.
+ECHOED = "aZ09+/=="
+
+
+def echo_of(text: str) -> str:
+    request = httpx.Request("GET", BASE, headers={"Signature": ECHOED})
+    return SigningAuth(API_KEY, HmacSigner(SECRET)).redact(text, request)
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "JSON": lambda text: text.replace("/", r"\/"),
+    "JSON, first character": lambda text: f"\\u{ord(text[0]):04x}{text[1:]}",
+    "JSON, all": lambda text: "".join(f"\\u{ord(char):04X}" for char in text),
+    "JSON twice": lambda text: "".join(f"\\\\u{ord(char):04x}" for char in text),
+    "Python": lambda text: "".join(f"\\x{ord(char):02x}" for char in text),
+    "URL": lambda text: quote(text, safe=""),
+    "URL, all": lambda text: "".join(f"%{ord(char):02x}" for char in text),
+    "HTML": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "HTML, hexadecimal": lambda text: "".join(f"&#x{ord(char):02X};" for char in text),
+}
+
+
+@pytest.mark.parametrize("secret", [API_KEY, ECHOED])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_echo_is_blotted_out_however_it_is_spelled(secret: str, spelling: str) -> None:
+    spelled = SPELLINGS[spelling](secret)
+    text = f'{{"error": "bad \\"key\\" {spelled}, \\u0022 \\n"}}'
+    echo = echo_of(text)
+    assert json.loads(echo)["error"].startswith('bad "key" [redacted], " ')
+    assert secret not in json.dumps(echo)
+
+
+@pytest.mark.parametrize("text", ["", "%41%zz", r"\u00411 \/ &#65; &#999; \x41", "{}", "größe"])
+def test_a_text_without_an_echo_stays_as_it_is(text: str) -> None:
+    assert echo_of(text) == text
+
+
+@pytest.mark.timeout(20)
+def test_no_echo_takes_longer_than_its_length() -> None:
+    # Trying each backslash of a run as its first would take minutes, and stop the event loop.
+    for run in ("\\" * 300_000, "\\" * 300_000 + "u00", "&#" + "0" * 300_000, "&#x0" * 75_000):
+        assert echo_of(run) == run
+    assert echo_of("\\" * 300_000 + API_KEY) == "\\" * 300_000 + "[redacted]"
+
+
+def test_a_key_with_a_backslash_or_quote_is_found_in_json() -> None:
+    request = httpx.Request("GET", BASE)
+    auth = SigningAuth('ke\\y"1', HmacSigner(SECRET))
+    assert auth.redact(json.dumps({"error": 'ke\\y"1'}), request) == '{"error": "[redacted]"}'
