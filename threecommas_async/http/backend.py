@@ -8,28 +8,28 @@ is one. HTTP stays with httpcore and h11.
 from __future__ import annotations
 
 import asyncio
-import selectors
-import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
-from aiohappyeyeballs import start_connection  # pyright: ignore[reportUnknownVariableType] # tuples
+
+from .network import Arrivals, SocketProtocol, attach, connecting, open_socket, wake
 
 if TYPE_CHECKING:
+    import socket
     import ssl
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import Iterable
 
 __all__ = ["AsyncioBackend"]
 
-# An address that does not answer gets so many seconds before the next is tried beside it.
-_HEAD_START = 0.25
 # Beyond so many bytes that nobody has read, the peer is made to wait.
 _HIGH_WATER = 256 * 1024
-# Looks at one socket past the event loop; Windows has no poll.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # So many bytes are read at a time, and parsed before anything else has its turn.
 _PIECE = 16 * 1024
+
+_connecting: Final = partial(
+    connecting, failed=httpcore.ConnectError, timed_out=httpcore.ConnectTimeout
+)
 
 
 class AsyncioBackend(httpcore.AsyncNetworkBackend):
@@ -50,72 +50,45 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002 - never given by us
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
     ) -> httpcore.AsyncNetworkStream:
-        """Connect, trying the host's addresses side by side.
-
-        `loop.create_connection` can do so too, but loses a socket when it is cancelled in the
-        moment in which the socket is connected.
-        """
+        """Connect, trying the host's addresses side by side."""
         async with _connecting(timeout):
-            loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            connected = await start_connection(found, happy_eyeballs_delay=_HEAD_START)
+            connected = await open_socket(host, port)
             return _Unencrypted(connected) if self._encrypted else await _open(connected)
 
 
-@asynccontextmanager
-async def _connecting(timeout: float | None) -> AsyncGenerator[None]:
-    """Bound the time, and turn whatever keeps a connection from being made into "not sent"."""
-    try:
-        async with asyncio.timeout(timeout):
-            yield
-    except TimeoutError as error:
-        raise httpcore.ConnectTimeout(str(error)) from error
-    # A host name or port that cannot exist is a ValueError (UnicodeError is one) or an
-    # OverflowError; ssl.SSLError is an OSError; uvloop raises some as RuntimeError.
-    except (OSError, ValueError, OverflowError, RuntimeError) as error:
-        raise httpcore.ConnectError(str(error)) from error
-
-
-class _Bytes(asyncio.Protocol):
+class _Bytes(SocketProtocol):
     """What has come in over a connection and was not read yet."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.buffer = bytearray()
-        self.over = True  # until it has begun
-        self.error: Exception | None = None
-        self.transport: asyncio.Transport
         self._reading_paused = False
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._writing_paused = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.over = False
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         if len(self.buffer) > _HIGH_WATER and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
-        _wake(self._reader)
+        wake(self._reader)
 
     def eof_received(self) -> None:
         self.over = True
-        _wake(self._reader)
+        wake(self._reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.over = True
-        self.error = exc
-        _wake(self._reader)
-        _wake(self._writer)
+        super().connection_lost(exc)
+        wake(self._reader)
+        wake(self._writer)
 
     def pause_writing(self) -> None:
         self._writing_paused = True
 
     def resume_writing(self) -> None:
         self._writing_paused = False
-        _wake(self._writer)
+        wake(self._writer)
 
     async def readable(self) -> None:
         """Wait until there is something to read or the connection is over."""
@@ -149,18 +122,8 @@ async def _open(
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> _Stream:
-    """Begin to read from a connected socket, encrypted from the first byte on or not at all."""
     protocol = _Bytes()
-    try:
-        await asyncio.get_running_loop().create_connection(
-            lambda: protocol, sock=connected, ssl=tls, server_hostname=server_hostname
-        )
-    except BaseException:
-        # Cancelled when TLS was agreed on already: to close it in good order would take time.
-        if not protocol.over:
-            protocol.transport.abort()
-        connected.close()  # where nobody has taken it over yet
-        raise
+    await attach(protocol, connected, tls, server_hostname)
     return _Stream(protocol)
 
 
@@ -191,8 +154,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     def __init__(self, protocol: _Bytes) -> None:
         self._protocol = protocol
         self._between_requests = True
-        self._arrivals = _Selector()
-        self._arrivals.register(protocol.transport.get_extra_info("socket"), selectors.EVENT_READ)
+        self._arrivals = Arrivals(protocol.transport)
 
     async def read(
         self,
@@ -254,11 +216,6 @@ class _Stream(httpcore.AsyncNetworkStream):
         if info == "is_readable":
             protocol = self._protocol
             # The last one tells of what has arrived but was not read by the event loop yet.
-            return protocol.over or bool(protocol.buffer) or bool(self._arrivals.select(0))
+            return protocol.over or bool(protocol.buffer) or bool(self._arrivals)
         names = {"client_addr": "sockname", "server_addr": "peername"}
         return self._protocol.transport.get_extra_info(names.get(info, info))
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

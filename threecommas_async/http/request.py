@@ -52,7 +52,7 @@ class Request(httpx.Request):
         super().__init__(method, origin, headers=headers, stream=stream, extensions=extensions)
         del self.url  # so that the one below counts
         self.read()
-        self._origin = origin
+        self.origin = origin
         self.target = target
         self.head: Answer | None = None
         """Status and headers of the answer, as soon as they are known."""
@@ -64,7 +64,7 @@ class Request(httpx.Request):
     @cached_property
     def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
         """The URL, parsed."""
-        return self._origin.copy_with(raw_path=self.target.encode())
+        return self.origin.copy_with(raw_path=self.target.encode())
 
     def answered(self, head: Answer) -> None:
         """Take down status and headers of the answer, which come before its body."""
@@ -80,8 +80,16 @@ class Request(httpx.Request):
         return {**self.extensions, "trace": self._on_event}
 
     async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
-        """Keep the request back if things have changed while its connection was made."""
-        if self.check and event.endswith("send_request_headers.started") and (why := self.check()):
+        if event.endswith("send_request_headers.started"):
+            self.leave()
+
+    def leave(self) -> None:
+        """Keep the request back if things have changed while its connection was made.
+
+        Raises:
+            KeptBack: it may not leave any more.
+        """
+        if self.check and (why := self.check()):
             raise KeptBack(why)
 
 

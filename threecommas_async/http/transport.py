@@ -8,9 +8,7 @@ and no call can fail for want of a connection (`PoolTimeout`).
 
 from __future__ import annotations
 
-import asyncio
-import os
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
@@ -20,6 +18,7 @@ from ..config import is_loopback
 from .answer import MAX_RESPONSE_BYTES, Answer, answer_of, collect, decompressed, receive
 from .backend import AsyncioBackend
 from .request import Request, target_of
+from .slots import KEEPALIVE, IdleConnections, OwnConnections
 
 if TYPE_CHECKING:
     import ssl
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
     from .auth import SigningAuth
 
 __all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
-
-# A connection works in the process and on the event loop that made it.
-_Home: TypeAlias = "tuple[int, asyncio.AbstractEventLoop]"
-
-# An idle connection is kept so many seconds. A server that closes it earlier is noticed.
-_KEEPALIVE = 30.0
 
 # httpx has an exception of the same name for each of httpcore's.
 _HTTPX_ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
@@ -57,7 +50,7 @@ _HTTPX_ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
 }
 
 
-class ConnectionSlots(httpx.AsyncBaseTransport):
+class ConnectionSlots(OwnConnections):
     """Routes each request to an idle connection, or a new one.
 
     The last one used goes first, so that in quiet times the others expire. A connection over which
@@ -75,20 +68,16 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         self._tls = tls
         self._max_bytes = max_bytes
         self._backend = AsyncioBackend(encrypted=url.scheme == "https")
-        self._idle: dict[_Home, list[httpcore.AsyncHTTPConnection]] = {}
+        self._idle = IdleConnections[httpcore.AsyncHTTPConnection]()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and read the whole answer, for whoever uses this as an httpx transport."""
-        return answer_of(*await self.exchange(request))
+        return answer_of(*await self.exchange(request, self._max_bytes))
 
-    async def exchange(self, request: httpx.Request) -> tuple[Answer, bytes]:
-        """Send, and read the whole answer, before the connection is another's.
-
-        Returns:
-            Status and headers, and the body as it came.
-        """
-        home = self._here()
-        connection = await self._take(self._idle[home])
+    async def exchange(self, request: httpx.Request, max_bytes: int) -> tuple[Answer, bytes]:
+        """Send, and read the whole answer, before the connection is another's."""
+        idle = self._idle.here()
+        connection = await self._take(idle)
         extensions = request.extensions
         if connection is None:
             connection = self._new_connection()
@@ -101,7 +90,7 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             head = Answer(answer.status, httpx.Headers(answer.headers), b"")
             if isinstance(request, Request):
                 request.answered(head)
-            body = await collect(answer.aiter_stream(), head, self._max_bytes)
+            body = await collect(answer.aiter_stream(), head, max_bytes)
             await answer.aclose()
         except BaseException as error:
             await connection.aclose()
@@ -109,26 +98,11 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
             if httpx_error is None:
                 raise
             raise httpx_error(str(error)) from error
-        idle = self._idle.get(home)
-        if idle is not None and _is_spent(connection):
+        if self._idle.keeps(idle) and _is_spent(connection):
             idle.append(connection)
         else:  # or it was closed meanwhile, and keeps none
             await connection.aclose()
         return head, body
-
-    def _here(self) -> _Home:
-        """Return this process and loop, of which there is a list of idle connections.
-
-        Those of others are neither used nor closed: after a fork the other process goes on with the
-        same sockets, and another loop may be running in its thread. They are only let go of.
-        """
-        home = os.getpid(), asyncio.get_running_loop()
-        if home not in self._idle:
-            gone = [it for it in self._idle if it[0] != home[0] or it[1].is_closed()]
-            for other in gone:
-                del self._idle[other]
-            self._idle[home] = []
-        return home
 
     async def _take(
         self, idle: list[httpcore.AsyncHTTPConnection]
@@ -145,13 +119,13 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         return httpcore.AsyncHTTPConnection(
             self._origin,
             ssl_context=self._tls,
-            keepalive_expiry=_KEEPALIVE,
+            keepalive_expiry=KEEPALIVE,
             network_backend=self._backend,
         )
 
     async def aclose(self) -> None:
         """Close the idle connections; one in use is closed by its caller's failure."""
-        for connection in self._idle.pop(self._here()):
+        for connection in self._idle.drop():
             await connection.aclose()
 
 
@@ -205,8 +179,8 @@ class HTTPClient(httpx.AsyncClient):
         """
         if auth is not None:
             await auth.sign(request)
-        if isinstance(self._straight, ConnectionSlots):
-            return await decompressed(*await self._straight.exchange(request), max_bytes)
+        if isinstance(self._straight, OwnConnections):
+            return await decompressed(*await self._straight.exchange(request, max_bytes), max_bytes)
         request.extensions = request.asking_before_it_leaves()
         response = await self._straight.handle_async_request(request)
         return await receive(response, max_bytes=max_bytes, request=request)
