@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-PACKAGES = ("httpx", "httpcore", "sniffio", "aiohttp", "requests", "py3cw", "attrs", "cattrs")
+PACKAGES = tuple(
+    ["httpx", "httpcore", "sniffio", "aiohttp", "httptools", "requests", "py3cw", "attrs", "cattrs"]
+)
 
 VERSIONS = """
 import importlib.metadata as metadata, json, sys

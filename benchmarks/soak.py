@@ -39,11 +39,11 @@ from threecommas_async import (
     SmartTrade,
 )
 from threecommas_async.sandbox import Faults, RateLimit, Sandbox
-from threecommas_async.speed import AiohttpTransport
+from threecommas_async.speed import FastTransport
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "soak.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-PACKAGES = ("threecommas-async", "httpx", "httpcore", "attrs", "cattrs", "aiohttp")
+PACKAGES = ("threecommas-async", "httpx", "httpcore", "attrs", "cattrs", "aiohttp", "httptools")
 
 TIMEOUT = 0.4
 SETTLING = 0.15
@@ -328,7 +328,7 @@ async def soak(options: Options, server: Server) -> Soak:
         base_url=address.base_url,
         rate_limiter=limiter,
         timeout=TIMEOUT,
-        transport=AiohttpTransport() if options.speed else None,
+        transport=FastTransport() if options.speed else None,
     ) as client:
         run = Soak(options, server, client, await server.ask("books"))
         await run.run()

@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("suite")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--transport",
-        choices=("own", "aiohttp"),
+        choices=("own", "fast"),
         default="own",
         help="the connections of clients that are given none: the package's, or the extra `speed`",
     )
@@ -38,11 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # there is none keeps asyncio from making one, which nobody would close.
     asyncio.set_event_loop(None)
     config.addinivalue_line("markers", "own_transport: only for the package's own connections")
-    if config.getoption("--transport") == "aiohttp":
-        from threecommas_async.speed import AiohttpTransport  # noqa: PLC0415 - an extra
+    if config.getoption("--transport") == "fast":
+        from threecommas_async.speed import FastTransport  # noqa: PLC0415 - an extra
 
-        def connections(_: object, tls: ssl.SSLContext | None, max_bytes: int) -> AiohttpTransport:
-            return AiohttpTransport(tls=tls, max_bytes=max_bytes)
+        def connections(_: object, tls: ssl.SSLContext | None, max_bytes: int) -> FastTransport:
+            return FastTransport(tls=tls, max_bytes=max_bytes)
 
         setattr(client, "ConnectionSlots", connections)  # noqa: B010 - of another type
 

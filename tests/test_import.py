@@ -7,7 +7,7 @@ import pytest
 
 import threecommas_async
 
-EXTRAS = {"aiohttp", "cryptography", "cyclopts", "redis", "rich"}
+EXTRAS = {"aiohttp", "cryptography", "cyclopts", "httptools", "redis", "rich"}
 
 
 def loaded_by(statement: str) -> set[str]:

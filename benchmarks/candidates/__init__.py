@@ -56,7 +56,7 @@ CANDIDATES = {
             "ours-speed",
             "threecommas-async[speed]",
             "ours:opened_speed",
-            needs="aiohttp",
+            needs="httptools",
             home="package",
         ),
         Candidate(

@@ -44,9 +44,9 @@ async def opened(base_url: str) -> AsyncGenerator[CloseAll]:
 @asynccontextmanager
 async def opened_speed(base_url: str) -> AsyncGenerator[CloseAll]:
     """Signed with HMAC, over the connections of the extra `speed`."""
-    from threecommas_async.speed import AiohttpTransport
+    from threecommas_async.speed import FastTransport
 
-    async with client(base_url, secret=SECRET, transport=AiohttpTransport()) as threecommas:
+    async with client(base_url, secret=SECRET, transport=FastTransport()) as threecommas:
         yield gathered(threecommas.smart_trades.close_by_market)
 
 

@@ -20,13 +20,13 @@ from threecommas_async import (
     SlidingWindowLimiter,
 )
 from threecommas_async.rate_limit.limiter import RateLimiter
-from threecommas_async.speed import AiohttpTransport
+from threecommas_async.speed import FastTransport
 
 FAST = RetryPolicy(backoff=0.02, max_backoff=0.05)
 Connections = Callable[[], httpx.AsyncBaseTransport | None]
 over_both = pytest.mark.parametrize(
     "connections",
-    [pytest.param(lambda: None, id="own"), pytest.param(AiohttpTransport, id="speed")],
+    [pytest.param(lambda: None, id="own"), pytest.param(FastTransport, id="speed")],
 )
 PANIC = json.dumps(trade_json(0, "panic_sell_pending"))
 

@@ -5,27 +5,39 @@ import gc
 import os
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from tests.http.wire import Connection, Received, WireServer, answer
+from threecommas_async.http.fast import FastTransport
 from threecommas_async.http.transport import ConnectionSlots
 
-pytestmark = pytest.mark.own_transport
 FORGED = answer(201, b"surplus")
+Transports = Callable[[str], httpx.AsyncBaseTransport]
+Clients = Callable[[str], httpx.AsyncClient]
 
 
-def client_of(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=ConnectionSlots(httpx.URL(url), None), base_url=url)
+@pytest.fixture(params=["default", "fast"])
+def transport_of(request: pytest.FixtureRequest) -> Transports:
+    """What makes one of the two kinds of connections to an address."""
+    if request.param == "fast":
+        return lambda _: FastTransport()
+    return lambda url: ConnectionSlots(httpx.URL(url), None)
+
+
+@pytest.fixture
+def client_of(transport_of: Transports) -> Clients:
+    """What makes an httpx client over them."""
+    return lambda url: httpx.AsyncClient(transport=transport_of(url), base_url=url)
 
 
 @pytest.mark.parametrize("late", [None, 0.0, 0.01], ids=["with it", "at once", "while idle"])
 @pytest.mark.parametrize("surplus", [FORGED, FORGED[:20], b"\r\n"], ids=["whole", "part", "blank"])
 async def test_what_a_server_says_beyond_an_answer_is_never_the_next_one(
-    surplus: bytes, late: float | None
+    surplus: bytes, late: float | None, client_of: Clients
 ) -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
         true = answer(200, request.target.encode())
@@ -43,7 +55,9 @@ async def test_what_a_server_says_beyond_an_answer_is_never_the_next_one(
         assert server.connections == 5
 
 
-async def test_what_has_arrived_unnoticed_by_a_busy_loop_is_not_the_next_answer() -> None:
+async def test_what_has_arrived_unnoticed_by_a_busy_loop_is_not_the_next_answer(
+    client_of: Clients,
+) -> None:
     connections = list[socket.socket]()
     with blocking_server(connections) as url:
         async with client_of(url) as client:
@@ -52,7 +66,7 @@ async def test_what_has_arrived_unnoticed_by_a_busy_loop_is_not_the_next_answer(
             assert (await client.get("/1")).text == "1:/1"
 
 
-async def test_a_connection_without_surplus_is_used_again() -> None:
+async def test_a_connection_without_surplus_is_used_again(client_of: Clients) -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         return answer(200, request.target.encode())
 
@@ -99,7 +113,7 @@ async def get(client: httpx.AsyncClient, target: str) -> str:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_after_a_fork_parent_and_child_have_connections_of_their_own() -> None:
+def test_after_a_fork_parent_and_child_have_connections_of_their_own(client_of: Clients) -> None:
     with blocking_server([]) as url, asyncio.Runner() as parent:
         client = client_of(url)
         assert parent.run(get(client, "/before")) == "0:/before"
@@ -118,22 +132,22 @@ def test_after_a_fork_parent_and_child_have_connections_of_their_own() -> None:
         parent.run(client.aclose())
 
 
-def test_each_event_loop_has_connections_of_its_own() -> None:
+def test_each_event_loop_has_connections_of_its_own(transport_of: Transports) -> None:
     with blocking_server([]) as url, asyncio.Runner() as one, asyncio.Runner() as other:
-        slots = ConnectionSlots(httpx.URL(url), None)
-        client = httpx.AsyncClient(transport=slots, base_url=url)
+        own = transport_of(url)
+        client = httpx.AsyncClient(transport=own, base_url=url)
         said = [
             runner.run(get(client, f"/{number}"))
             for number, runner in enumerate((one, other, one, other))
         ]
         assert said == ["0:/0", "1:/1", "0:/2", "1:/3"]
-        other.run(slots.aclose())
+        other.run(own.aclose())
         one.run(client.aclose())
 
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_a_closed_loop_left_behind_is_let_go_of() -> None:
+def test_what_a_closed_loop_left_behind_is_let_go_of(client_of: Clients) -> None:
     with blocking_server([]) as url:
         client = client_of(url)
         assert asyncio.run(get(client, "/a")) == "0:/a"
@@ -143,7 +157,9 @@ def test_what_a_closed_loop_left_behind_is_let_go_of() -> None:
     gc.collect()  # Python complains of the transport here, and not in another test
 
 
-async def test_a_client_closed_with_an_answer_on_the_way_keeps_no_connection() -> None:
+async def test_a_client_closed_with_an_answer_on_the_way_keeps_no_connection(
+    client_of: Clients,
+) -> None:
     asked, closed = asyncio.Event(), asyncio.Event()
 
     async def handler(request: Received, _: Connection) -> bytes:

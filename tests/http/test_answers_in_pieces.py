@@ -172,7 +172,6 @@ async def slow_to_connect(
             yield server, relay, base_url
 
 
-@pytest.mark.own_transport
 async def test_a_429_also_keeps_back_what_is_still_connecting(tls: ssl.SSLContext) -> None:
     refused = answer(429, b'{"error": "rate", "error_description": "Rate limit exceeded."}')
     async with (
@@ -193,7 +192,6 @@ async def test_a_429_also_keeps_back_what_is_still_connecting(tls: ssl.SSLContex
         assert len(server.received) == 1
 
 
-@pytest.mark.own_transport
 async def test_a_batch_that_is_stopped_keeps_back_what_is_still_connecting(
     tls: ssl.SSLContext,
 ) -> None:

@@ -113,7 +113,6 @@ async def test_a_host_is_reached_at_whichever_address_answers(
         assert server.connections == 1
 
 
-@pytest.mark.own_transport
 @pytest.mark.parametrize("late", ["connects", "loses the race"])
 async def test_a_slow_address_still_counts_and_one_too_many_is_closed(
     late: str, monkeypatch: pytest.MonkeyPatch
@@ -141,7 +140,6 @@ async def test_a_slow_address_still_counts_and_one_too_many_is_closed(
         assert server.open_connections == 1
 
 
-@pytest.mark.own_transport
 async def test_a_broken_ipv6_does_not_keep_a_host_from_being_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -152,7 +150,6 @@ async def test_a_broken_ipv6_does_not_keep_a_host_from_being_reached(
     assert tried == ["::9", "127.0.0.1"]
 
 
-@pytest.mark.own_transport
 @pytest.mark.parametrize("hosts", [["127.0.0.2", "127.0.0.3"], []])
 async def test_a_host_that_nowhere_answers_is_sent_nothing(
     hosts: list[str], monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from threecommas_async import (
     RetryPolicy,
     ThreeCommasError,
 )
-from threecommas_async.speed import AiohttpTransport
+from threecommas_async.speed import FastTransport
 
 TRADE = json.dumps(trade_json(7, "panic_sell_pending")).encode()
 ONCE = RetryPolicy(attempts=1, rate_limit_waits=0)
@@ -34,7 +34,7 @@ def client_of(base_url: str, *, speed: bool = False, timeout: float = 5.0) -> As
         base_url=base_url,
         retry=ONCE,
         timeout=timeout,
-        transport=AiohttpTransport() if speed else None,
+        transport=FastTransport() if speed else None,
     )
 
 
@@ -150,7 +150,6 @@ async def test_a_429_blocks_whatever_its_body_is(fault: str, speed: bool) -> Non
         assert len(server.received) == 1
 
 
-@pytest.mark.own_transport
 async def test_headers_without_end_are_given_up() -> None:
     async def handler(_: Received, connection: Connection) -> None:
         connection.send(b"HTTP/1.1 201 X\r\n")

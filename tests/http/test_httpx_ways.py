@@ -10,7 +10,7 @@ from tests.support import BASE_URL, KEY, SECRET, trade_json
 from threecommas_async import AsyncClient, NotFoundError, ResponseDecodeError, RetryPolicy
 from threecommas_async.endpoint import Endpoint, Safety
 
-# respx steps in where httpx and httpcore meet, which aiohttp's connections go around.
+# respx steps in where httpx and httpcore meet, which the fast connections go around.
 respx_works_here = pytest.mark.own_transport
 
 CLOSE_7 = f"{BASE_URL}/v2/smart_trades/7/close_by_market"

@@ -1,7 +1,6 @@
-"""The extra `speed`: what is its own. All else passes over it too (`--transport aiohttp`)."""
+"""The extra `speed` in a client. What its connections get right is in `test_fast.py`."""
 
 import asyncio
-import gzip
 import importlib
 import importlib.util
 import json
@@ -15,20 +14,19 @@ from types import ModuleType
 import httpx
 import pytest
 
-from tests.http.wire import Connection, Received, WireServer, answer
+from tests.http.wire import Connection, Handler, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,
     NotFoundError,
     OutcomeUnknownError,
     RequestNotSentError,
-    ResponseDecodeError,
     RetryPolicy,
     ThreeCommasError,
 )
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.resources.smart_trades import CANCEL, CLOSE_BY_MARKET, GET
-from threecommas_async.speed import AiohttpTransport
+from threecommas_async.speed import FastTransport
 
 TESTS = Path(__file__).parents[1]
 TRADE = json.dumps(trade_json(7, "panic_sell_pending")).encode()
@@ -43,7 +41,7 @@ async def client_of(base_url: str, timeout: float = 5.0) -> AsyncGenerator[Async
         base_url=base_url,
         retry=ONCE,
         timeout=timeout,
-        transport=AiohttpTransport(),
+        transport=FastTransport(),
     ) as client:
         yield client
 
@@ -118,16 +116,6 @@ async def test_a_redirect_is_not_followed() -> None:
         assert len(server.received) == 1
 
 
-async def test_a_compressed_answer_is_read() -> None:
-    async def handler(_: Received, __: Connection) -> bytes:
-        packed = gzip.compress(TRADE)
-        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
-        return head.encode() + packed
-
-    async with WireServer(handler) as server, client_of(server.base_url) as client:
-        assert (await client.smart_trades.get(7)).id == 7
-
-
 async def test_an_error_of_the_api_is_the_same_error() -> None:
     async def handler(_: Received, __: Connection) -> bytes:
         return answer(404, b'{"error":"not_found","error_description":"Smart Trade not found"}')
@@ -146,99 +134,6 @@ async def test_no_connection_means_that_nothing_was_sent() -> None:
 async def silence(_: Received, __: Connection) -> bytes | None:
     await asyncio.sleep(60)
     return None
-
-
-async def cut_off(_: Received, connection: Connection) -> bytes | None:
-    connection.send(b"HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{")
-    connection.close()
-    return None
-
-
-async def closed(_: Received, connection: Connection) -> bytes | None:
-    connection.close()
-    return None
-
-
-async def garbage(_: Received, connection: Connection) -> bytes | None:
-    connection.send(b"SSH-2.0-OpenSSH\r\n\r\n")
-    connection.close()
-    return None
-
-
-@pytest.mark.parametrize(
-    ("handler", "name"),
-    [
-        (silence, "ReadTimeout"),
-        (closed, "RemoteProtocolError"),
-        (garbage, "RemoteProtocolError"),
-    ],
-)
-async def test_no_whole_answer_means_that_it_may_have_happened(handler: object, name: str) -> None:
-    async with WireServer(handler) as server, client_of(server.base_url, timeout=0.2) as client:  # type: ignore[arg-type]
-        close = Endpoint("POST", "/ver1/close", dict[str, object], Safety.UNSAFE)
-        with pytest.raises(OutcomeUnknownError, match=name) as caught:
-            await client.request(close)
-        assert caught.value.may_have_taken_effect
-        assert len(server.received) == 1
-
-
-async def test_a_201_whose_body_is_cut_off_was_carried_out() -> None:
-    async with WireServer(cut_off) as server, client_of(server.base_url) as client:
-        close = Endpoint("POST", "/ver1/close", dict[str, object], Safety.UNSAFE)
-        with pytest.raises(ResponseDecodeError, match="do not repeat it") as caught:
-            await client.request(close)
-        assert caught.value.may_have_taken_effect
-        assert len(server.received) == 1
-
-
-async def test_a_body_is_given_up_after_all_its_timeouts() -> None:
-    async with WireServer(silence) as server, client_of(server.base_url, timeout=0.05) as client:
-        note = Endpoint("POST", "/ver1/notes", dict[str, object], Safety.UNSAFE)
-        with pytest.raises(OutcomeUnknownError, match="ReadTimeout"):
-            await client.request(note, json={"note": "x"})
-
-
-@pytest.fixture
-def proxy(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    return monkeypatch
-
-
-async def test_the_proxy_of_the_environment_is_asked_and_its_refusal_means_not_sent(
-    proxy: pytest.MonkeyPatch,
-) -> None:
-    async def refuses(_: Received, __: Connection) -> bytes:
-        return answer(403)
-
-    async with WireServer(refuses) as server:
-        proxy.setenv("https_proxy", server.base_url.removesuffix("/public/api"))
-        async with client_of("https://api.3commas.io/public/api") as client:
-            with pytest.raises(RequestNotSentError, match="ProxyError"):
-                await client.smart_trades.close_by_market(7)
-        assert [(r.method, r.target) for r in server.received] == [
-            ("CONNECT", "api.3commas.io:443")
-        ]
-
-
-@pytest.mark.parametrize("status", [403, 407])
-async def test_the_password_of_a_proxy_is_in_no_error(
-    proxy: pytest.MonkeyPatch, status: int
-) -> None:
-    async def refuses(_: Received, __: Connection) -> bytes:
-        return answer(status)
-
-    async with WireServer(refuses) as server:
-        place = server.base_url.removesuffix("/public/api").removeprefix("http://")
-        for where in (place, "localhost:1", "localhost:port"):
-            proxy.setenv("https_proxy", f"http://someone:p%40ssw0rd@{where}")
-            async with client_of("https://api.3commas.io/public/api") as client:
-                with pytest.raises(ThreeCommasError) as caught:
-                    await client.smart_trades.close_by_market(7)
-            shown = shown_by(caught.value)
-            assert "p@ssw0rd" not in shown
-            assert "p%40ssw0rd" not in shown
 
 
 def shown_by(error: BaseException | None) -> str:
@@ -269,26 +164,41 @@ async def test_a_cancelled_call_shows_neither_key_nor_signature(endpoint: Endpoi
         assert server.received[0].headers["signature"] not in shown
 
 
-async def test_a_proxy_that_aiohttp_cannot_use_is_said_and_not_gone_around(
-    proxy: pytest.MonkeyPatch,
-) -> None:
-    proxy.setenv("https_proxy", "socks5://127.0.0.1:1")
-    async with client_of("https://api.3commas.io/public/api") as client:
-        with pytest.raises(RequestNotSentError, match="cannot use this kind of proxy"):
-            await client.smart_trades.close_by_market(7)
+async def garbage(_: Received, __: Connection) -> bytes:
+    return b"SSH-2.0-OpenSSH\r\n"
+
+
+async def reset(_: Received, connection: Connection) -> None:
+    connection.reset()
+
+
+@pytest.mark.parametrize("handler", [garbage, silence, reset])
+async def test_no_error_of_the_transport_has_a_signature_in_its_frames(handler: Handler) -> None:
+    async with WireServer(handler) as server:
+        request = httpx.Request(
+            "POST",
+            f"{server.base_url}/x",
+            headers={"Signature": "0123456789abcdef"},
+            extensions={"timeout": {"read": 0.05}},
+        )
+        with pytest.raises(httpx.TransportError) as caught:
+            await FastTransport().handle_async_request(request)
+        shown = shown_by(caught.value)
+        assert "_Connection" in shown
+        assert "0123456789abcdef" not in shown
 
 
 async def test_it_serves_any_httpx_client() -> None:
     async with (
         WireServer(accepted) as server,
-        httpx.AsyncClient(transport=AiohttpTransport()) as client,
+        httpx.AsyncClient(transport=FastTransport()) as client,
     ):
         response = await client.post(f"{server.base_url}/x?y=1", json={"z": 1}, timeout=None)
     assert (response.status_code, response.json()["id"]) == (201, 7)
     assert server.received[0].target == "/public/api/x?y=1"
 
 
-def test_without_aiohttp_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_httptools_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(_: str) -> ModuleType | None:
         return None
 

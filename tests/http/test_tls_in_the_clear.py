@@ -67,7 +67,6 @@ class InBetween:
         self._server.close()
 
 
-@pytest.mark.own_transport
 @on_both_loops
 def test_an_answer_forged_in_the_clear_is_never_taken_for_the_servers(
     loop: Loop, tls: ssl.SSLContext
@@ -96,7 +95,6 @@ def test_an_answer_forged_in_the_clear_is_never_taken_for_the_servers(
         assert runner.run(main()) == ["not sent"] * 120
 
 
-@pytest.mark.own_transport
 @on_both_loops
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the open files in /proc")
 def test_a_handshake_that_fails_or_is_given_up_leaves_no_socket_open(

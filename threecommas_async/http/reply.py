@@ -158,11 +158,11 @@ class Reply:
                 self._complete(surplus)
         if len(self.body) > self._max_bytes:
             self.done, self.reusable, self._parser = True, False, None
+        elif self._chunk_bytes > self._max_bytes + MAX_HEAD_BYTES:
+            raise ValueError("its chunks hold more than the body")
 
     def _feed_chunks(self, data: bytes, parser: httptools.HttpResponseParser) -> None:
         self._chunk_bytes += len(data)
-        if self._chunk_bytes > self._max_bytes + MAX_HEAD_BYTES:
-            raise ValueError("its chunks hold more than the body")
         try:
             parser.feed_data(data)
         except httptools.HttpParserError:
