@@ -11,8 +11,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-PACKAGES = tuple(
-    ["httpx", "httpcore", "sniffio", "aiohttp", "httptools", "requests", "py3cw", "attrs", "cattrs"]
+PACKAGES = (
+    "httpx",
+    "httpcore",
+    "sniffio",
+    "aiohttp",
+    "httptools",
+    "requests",
+    "py3cw",
+    "attrs",
+    "cattrs",
 )
 
 VERSIONS = """

@@ -30,6 +30,7 @@ from threecommas_async import (
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.http.fast import FastTransport
 from threecommas_async.http.transport import ConnectionSlots
+from threecommas_async.signing import HmacSigner
 
 ONCE = RetryPolicy(attempts=1, rate_limit_waits=0)
 CLOSE = Endpoint("POST", "/ver1/close", dict[str, object], Safety.UNSAFE)
@@ -534,6 +535,42 @@ async def test_the_head_of_a_429_counts_before_its_body(fast: bool) -> None:  # 
             await client.request(CLOSE)
         assert asyncio.get_running_loop().time() < began + 3
         await no_connection_is_left(server)
+
+
+@over_both
+async def test_a_429_also_keeps_back_what_is_being_signed(
+    fast: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refusing, signing, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(request: Received, _: Connection) -> bytes:
+        if "note" in request.target:
+            await signing.wait()
+            refusing.set()
+            return b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n"
+        return OK + TEN
+
+    async def slow_sign(_: HmacSigner, __: bytes) -> str:
+        if len(server.received) == 3:
+            signing.set()
+            await go_on.wait()
+        return "signed"
+
+    monkeypatch.setattr(HmacSigner, "sign", slow_sign)
+    async with WireServer(handler) as server, client_of(server.base_url, fast=fast) as client:
+        await asyncio.gather(client.request(CLOSE), client.request(CLOSE))  # two that are kept
+        note = asyncio.create_task(client.request(NOTE))
+        while len(server.received) < 3:
+            await asyncio.sleep(0.001)
+        close = asyncio.create_task(client.request(CLOSE))
+        await refusing.wait()
+        await asyncio.wait({note})
+        go_on.set()
+        with pytest.raises(RequestNotSentError):
+            await close
+        assert isinstance(note.exception(), RateLimitError)
+        assert len(server.received) == 3
 
 
 @on_both_loops

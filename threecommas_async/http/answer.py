@@ -145,7 +145,7 @@ async def decompressed(head: Answer, body: bytes, max_bytes: int) -> Answer:
         BodyTooLarge: the body is longer than `max_bytes` when it is decompressed.
         BodyError: the body's encoding was not asked for, or is broken.
     """
-    if body and _encoding(head) not in _AS_IT_IS:
+    if body and "content-encoding" in head.headers and _encoding(head) not in _AS_IT_IS:
         body = await collect(_decompressed(body, head), head, max_bytes)
     return Answer(head.status_code, head.headers, body)
 

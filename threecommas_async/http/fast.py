@@ -62,6 +62,8 @@ class _Connection(SocketProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        self._patience: float | None = None
+        """Seconds of silence that the wait goes on for."""
 
     # ---------------------------------------------------------------- called by the event loop
 
@@ -138,6 +140,9 @@ class _Connection(SocketProtocol):
     def close(self) -> None:
         """Close at once: nothing that is not answered yet is of use any more."""
         self.over, self._reply = True, None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self.transport.abort()
 
     async def _change(self, reply: Reply, write: float | None, read: float | None) -> None:
@@ -152,27 +157,32 @@ class _Connection(SocketProtocol):
             raise self._broken(reply)
         self._waiter = self._loop.create_future()
         self._heard_at = self._loop.time()
-        if self._writing_paused:
-            self._look_again(write, httpx.WriteTimeout)
-        else:
-            self._look_again(read, httpx.ReadTimeout)
+        self._patience = write if self._writing_paused else read
+        if self._patience is not None:
+            self._look_at(self._heard_at + self._patience)
         try:
             await self._waiter
         finally:
             self._waiter = None
-            if self._timer is not None:
-                self._timer.cancel()
 
-    def _look_again(self, seconds: float | None, timed_out: type[httpx.TimeoutException]) -> None:
-        """Fail the wait after this many seconds of silence."""
-        waiter, self._timer = self._waiter, None
-        if seconds is None or waiter is None or waiter.done():
+    def _look_at(self, moment: float) -> None:
+        """Look then whether anything was heard. One timer serves many waits: most are short."""
+        if self._timer is not None:
+            if self._timer.when() <= moment:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(moment, self._look)
+
+    def _look(self) -> None:
+        """Fail the wait after too long a silence."""
+        self._timer = None
+        if self._waiter is None or self._waiter.done() or self._patience is None:
             return
-        left = self._heard_at + seconds - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look_again, seconds, timed_out)
-        else:
-            waiter.set_exception(timed_out(f"nothing was heard for {seconds:g} s"))
+        if self._loop.time() < self._heard_at + self._patience:
+            self._look_at(self._heard_at + self._patience)
+            return
+        kind = httpx.WriteTimeout if self._writing_paused else httpx.ReadTimeout
+        self._waiter.set_exception(kind(f"nothing was heard for {self._patience:g} s"))
 
     def _broken(self, reply: Reply) -> httpx.TransportError:
         """Return what a connection that is over means for a request that has left."""
@@ -218,14 +228,19 @@ class FastTransport(OwnConnections):
         given = request.extensions.get("timeout", {})
         write, read = given.get("write"), given.get("read")
         idle = self._idle.here()
-        connection = _take(idle) or await _connect(route, given.get("connect"))
+        connection = _take(idle)
         reply = Reply(request.method, max_bytes)
+        if connection is None:
+            connection = await _connect(route, given.get("connect"))
         try:
             _send(request, connection, reply)
             head = await connection.head(reply, write, read)
             if isinstance(request, Request):
                 request.answered(head)
-            body = await collect(connection.body(reply, write, read), head, max_bytes)
+            if reply.done and len(reply.body) <= max_bytes:  # as nearly always
+                body = bytes(reply.body)
+            else:
+                body = await collect(connection.body(reply, write, read), head, max_bytes)
         except BaseException:
             connection.close()
             raise
@@ -311,7 +326,7 @@ def _wire(request: httpx.Request) -> bytes | None:
     """Return the bytes of a request; None if they would not be taken for what it says."""
     headers, body = request.headers.raw, request.content
     line = f"{request.method} {target_of(request)} HTTP/1.1".encode()
-    head = b"\r\n".join([line, *(b"%b: %b" % header for header in headers)])
+    head = b"\r\n".join([line, *[b"%b: %b" % header for header in headers]])
     framing = [value for name, value in headers if name.lower() in _FRAMING]
     if framing != [b"%d" % len(body)] and (framing or body):
         return None

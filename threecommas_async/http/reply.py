@@ -129,7 +129,9 @@ class Reply:
             self._left = 0
         if self._left != _CHUNKED:
             self._parser = None  # the two know each other: not for the garbage collector to find
-        self.head = Answer(status, httpx.Headers(self._headers), b"")
+        # httpx finds out by trying, each time anew.
+        encoding = "ascii" if head.isascii() else None
+        self.head = Answer(status, httpx.Headers(self._headers, encoding), b"")
         if self._left == 0:
             self._complete(surplus=b"")
 

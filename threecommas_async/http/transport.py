@@ -79,11 +79,15 @@ class ConnectionSlots(OwnConnections):
         idle = self._idle.here()
         connection = await self._take(idle)
         extensions = request.extensions
+        is_new = connection is None
         if connection is None:
             connection = self._new_connection()
-            if isinstance(request, Request):  # over an idle connection it leaves at once
-                extensions = request.asking_before_it_leaves()
         try:
+            if isinstance(request, Request):
+                if is_new:
+                    extensions = request.asking_before_it_leaves()
+                else:  # it leaves at once, but to sign it may have taken a while
+                    request.leave()
             answer = await connection.handle_async_request(
                 _to_httpcore(request, self._origin, extensions)
             )
