@@ -24,7 +24,6 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _END: Final = b"\r\n\r\n"
 # Every answer begins like this. llhttp takes RTSP and HTTP/2.0 too.
 _BEGINS: Final = b"HTTP/1."
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}")
 # Chunks and trailers end like this, and with nothing more.
 _LAST_CHUNK: Final = re.compile(rb"[^\r\n]\r\n\r\n")
 _INTERIM: Final = range(100, 200)
@@ -142,8 +141,8 @@ class Reply:
 
     def on_headers_complete(self) -> None:
         """Ask llhttp whether the connection stays open, which it knows at this moment only."""
-        assert self._parser is not None  # noqa: S101 - the one that calls this
-        self._keep_alive = self._parser.should_keep_alive()
+        if self._parser is not None and self.head is None:
+            self._keep_alive = self._parser.should_keep_alive()
 
     # ---------------------------------------------------------------- the body
 
@@ -212,8 +211,6 @@ def _length_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
             if value.strip().lower() != b"chunked":
                 raise ValueError("its Transfer-Encoding is not chunked")
             length = _CHUNKED
-        elif _LENGTH.fullmatch(value.strip()):
-            length = int(value)
         else:
-            raise ValueError("its Content-Length is no number")
+            length = int(value)  # llhttp has seen to it that these are digits
     return length
