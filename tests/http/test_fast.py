@@ -47,6 +47,7 @@ from threecommas_async.http.fast import FastTransport
         ),
         pytest.param(OK + b"Connection: close\r\n" + TEN, False, id="closing"),
         pytest.param(b"HTTP/1.0 200 OK\r\n" + TEN, False, id="1.0"),
+        pytest.param(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n" + TEN, False, id="1.0 kept"),
         pytest.param(OK + TEN + b"\r\n", False, id="surplus blank line"),
         pytest.param(OK + TEN + OK + TEN, False, id="surplus answer"),
         pytest.param(
@@ -191,6 +192,8 @@ async def test_a_compressed_answer_is_read(fast: bool) -> None:  # noqa: FBT001
         pytest.param(b"HTTP/1.1 101 X\r\n\r\n", id="plain 101"),
         pytest.param(b"\r\n" + OK + TEN, id="blank line first"),
         pytest.param(OK + b"X: a\0b\r\n" + TEN, id="nul"),
+        pytest.param(b"HTTP/1.1 200 OK\n" + TEN, id="line feed alone"),
+        pytest.param(OK + b"X: a\rContent-Length: 2\r\n" + TEN, id="carriage return alone"),
         pytest.param(OK + b"X y: z\r\n" + TEN, id="space in a name"),
     ],
 )

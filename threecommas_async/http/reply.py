@@ -24,6 +24,8 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 _END: Final = b"\r\n\r\n"
 # Every answer begins like this. llhttp takes RTSP and HTTP/2.0 too.
 _BEGINS: Final = b"HTTP/1."
+# What HTTP/1.0 means by keep-alive is an agreement of its own.
+_PERSISTENT: Final = b"HTTP/1.1 "
 # Chunks and trailers end like this, and with nothing more.
 _LAST_CHUNK: Final = re.compile(rb"[^\r\n]\r\n\r\n")
 _INTERIM: Final = range(100, 200)
@@ -126,6 +128,7 @@ class Reply:
         self._left = _length_of(self._headers)
         if self._method == "HEAD" or status in _BODILESS:
             self._left = 0
+        self._keep_alive &= head.startswith(_PERSISTENT)
         if self._left != _CHUNKED:
             self._parser = None  # the two know each other: not for the garbage collector to find
         # httpx finds out by trying, each time anew.
