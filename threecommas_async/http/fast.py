@@ -42,9 +42,8 @@ _connecting: Final = partial(connecting, failed=httpx.ConnectError, timed_out=ht
 class _Route:
     """Where a transport connects to."""
 
-    scheme: str
-    host: str
-    port: int
+    address: tuple[str, str, int]
+    """Scheme, host and port."""
     tls: ssl.SSLContext | None
 
 
@@ -255,7 +254,7 @@ class FastTransport(OwnConnections):
         url = request.origin if isinstance(request, Request) else request.url
         if self._route is None:
             self._route = self._new_route(url)
-        elif url is not self._last_seen and _address(url) != _address_of(self._route):
+        elif url is not self._last_seen and _address(url) != self._route.address:
             raise httpx.UnsupportedProtocol("a FastTransport serves one address; make another")
         self._last_seen = url
         return self._route
@@ -272,7 +271,7 @@ class FastTransport(OwnConnections):
         tls = (self._tls or httpx.create_ssl_context()) if url.scheme == "https" else None
         if tls is not None:
             tls.set_alpn_protocols(["http/1.1"])
-        return _Route(*_address(url), tls)
+        return _Route(_address(url), tls)
 
     async def aclose(self) -> None:
         """Close the idle connections; one in use is closed by its caller's failure."""
@@ -282,10 +281,6 @@ class FastTransport(OwnConnections):
 
 def _address(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
-
-
-def _address_of(route: _Route) -> tuple[str, str, int]:
-    return route.scheme, route.host, route.port
 
 
 def _take(idle: list[_Connection]) -> _Connection | None:
@@ -299,10 +294,11 @@ def _take(idle: list[_Connection]) -> _Connection | None:
 
 
 async def _connect(route: _Route, timeout: float | None) -> _Connection:
+    _, host, port = route.address
     async with _connecting(timeout):
         connection = _Connection()
-        connected = await open_socket(route.host, route.port)
-        await attach(connection, connected, route.tls, route.host if route.tls else None)
+        connected = await open_socket(host, port)
+        await attach(connection, connected, route.tls, host if route.tls else None)
         return connection
 
 
@@ -316,14 +312,18 @@ def _send(request: httpx.Request, connection: _Connection, reply: Reply) -> None
     """
     if isinstance(request, Request):
         request.leave()
-    wire = Hidden(_wire(request))  # key and signature: no local that a traceback shows
-    if wire.value is None:
-        raise httpx.LocalProtocolError("method, target or headers cannot be sent as they are")
-    connection.send(Hidden(wire.value), reply)
+    wire = _wire(request)
+    if wire is None:
+        text = "method, target and headers must be plain, and a body as long as Content-Length says"
+        raise httpx.LocalProtocolError(text)
+    connection.send(wire, reply)
 
 
-def _wire(request: httpx.Request) -> bytes | None:
-    """Return the bytes of a request; None if they would not be taken for what it says."""
+def _wire(request: httpx.Request) -> Hidden[bytes] | None:
+    """Return the bytes of a request; None if they would not be taken for what it says.
+
+    Hidden, since key and signature are in them: they are locals of frames that may raise.
+    """
     headers, body = request.headers.raw, request.content
     line = f"{request.method} {target_of(request)} HTTP/1.1".encode()
     head = b"\r\n".join([line, *[b"%b: %b" % header for header in headers]])
@@ -334,4 +334,4 @@ def _wire(request: httpx.Request) -> bytes | None:
         return None
     if not head.count(b"\r") == head.count(b"\n") == len(headers):
         return None
-    return b"%b\r\n\r\n%b" % (head, body)
+    return Hidden(b"%b\r\n\r\n%b" % (head, body))
