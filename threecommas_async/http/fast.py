@@ -326,7 +326,7 @@ def _wire(request: httpx.Request) -> Hidden[bytes] | None:
     """
     headers, body = request.headers.raw, request.content
     line = f"{request.method} {target_of(request)} HTTP/1.1".encode()
-    head = b"\r\n".join([line, *[b"%b: %b" % header for header in headers]])
+    head = b"\r\n".join([line, *map(b": ".join, headers)])
     framing = [value for name, value in headers if name.lower() in _FRAMING]
     if framing != [b"%d" % len(body)] and (framing or body):
         return None
