@@ -2,8 +2,8 @@
 
     AsyncClient(api_key, secret=secret, transport=FastTransport())
 
-takes more than half off the CPU time of a close; nothing else about the client changes. It has to be
-asked for by name, and is not simply used where httptools happens to be installed: what a bot's
+takes more than half off the CPU time of a close; nothing else about the client changes. It has to
+be asked for by name, and is not simply used where httptools happens to be installed: what a bot's
 orders travel over does not change because some other package came along.
 """
 
