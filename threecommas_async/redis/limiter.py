@@ -389,12 +389,12 @@ class RedisLimiter:
 
     # --- outages
 
-    async def _on_loss(self, reason: str, asked: Sequence[_Waiter]) -> None:
+    async def _on_loss(self, reason: str, requested: Sequence[_Waiter]) -> None:
         """Fail all waiters, or send them to the local share, after a call has failed.
 
         The permits that it requested may have been granted all the same, so they are returned.
         """
-        for waiter in asked[: max(0, _MAX_RETURNED - self._store.pending)]:
+        for waiter in requested[: max(0, _MAX_RETURNED - self._store.pending)]:
             self._store.end_lease(self._permit_name(waiter), waiter.kind, sent=False)
         self._store.renew_at = -math.inf
         if not self._lost:

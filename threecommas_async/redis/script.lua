@@ -98,7 +98,7 @@ for i, want in ipairs(q.wants) do
       table.insert(rests[1], q.lease + q.budgets[1].window)
       if own > 1 then table.insert(rests[own], q.lease + q.budgets[own].window) end
     end
-  elseif own == 1 or free[own] > 0 then -- one that waits for its own budget holds up nobody
+  elseif own == 1 or free[own] > 0 then -- waiting for its own budget must not hold up others
     deferred = deferred or room
     unserved[p] = unserved[p] + 1
   end
