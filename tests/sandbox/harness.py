@@ -1,4 +1,4 @@
-"""A caller of the sandbox that shares nothing with it: plain httpx, a signer of five lines."""
+"""A sandbox to test, and a client that shares no code with it: plain httpx and its own signer."""
 
 import asyncio
 import hashlib
@@ -14,11 +14,11 @@ import httpx
 from threecommas_async.sandbox import Ledger, Sandbox
 
 PREFIX = "/public/api"
-_TLS = ssl.create_default_context()  # of no use here, but httpx makes one per client unless given
+_TLS = ssl.create_default_context()  # unused, but httpx would create one per client, which is slow
 
 
-class Time:
-    """A clock that stands still until it is told to go on."""
+class ManualClock:
+    """A clock that only moves when told to."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -26,7 +26,7 @@ class Time:
     def __call__(self) -> float:
         return self.now
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
@@ -35,14 +35,14 @@ def sign(secret: str, payload: bytes) -> str:
 
 
 @attrs.frozen
-class Stage:
-    """A running sandbox, the time it lives by, and a client to call it with."""
+class Harness:
+    """A running sandbox, its clock, and a client to call it."""
 
     sandbox: Sandbox
-    time: Time
+    clock: ManualClock
     client: httpx.AsyncClient
 
-    def be_impatient(self) -> None:
+    def shorten_read_timeout(self) -> None:
         """Let the client give up on an answer almost at once."""
         self.client.timeout = httpx.Timeout(5, read=0.02)
 
@@ -58,7 +58,7 @@ class Stage:
         content: bytes = b"",
         headers: Mapping[str, str | bytes] | None = None,
     ) -> httpx.Response:
-        """Send one request, rightly signed unless `headers` say otherwise."""
+        """Send a request with a valid signature, unless `headers` override it."""
         target = f"{PREFIX}{path}"
         payload = f"{target}?".encode() + content if content else target.encode()
         signed = {
@@ -71,7 +71,7 @@ class Stage:
         return await self.client.request(method, url, content=content, headers=signed)
 
     async def get(self, path: str) -> Any:
-        """Read something that must be there."""
+        """Return the JSON of a GET that must succeed."""
         answer = await self.call("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -80,22 +80,22 @@ class Stage:
         return await self.call("POST", f"/v2/smart_trades/{trade_id}/close_by_market")
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that is about to happen, on however busy a machine."""
+async def wait_until(condition: Callable[[], object]) -> None:
+    """Wait at most five seconds for a condition."""
     async with asyncio.timeout(5):
-        while not condition():  # nobody there to set an event
+        while not condition():
             await asyncio.sleep(0.001)
 
 
 @asynccontextmanager
-async def stage(**settings: Any) -> AsyncGenerator[Stage]:
-    """Set up a sandbox whose time stands still."""
-    time = Time()
-    all_settings: dict[str, Any] = {"trades": 3, "clock": time, **settings}
+async def running_sandbox(**settings: Any) -> AsyncGenerator[Harness]:
+    """Run a sandbox whose clock only moves when told to."""
+    clock = ManualClock()
+    all_settings: dict[str, Any] = {"trades": 3, "clock": clock, **settings}
     async with (
         Sandbox(**all_settings) as sandbox,
         httpx.AsyncClient(
             verify=_TLS, timeout=5, limits=httpx.Limits(max_connections=10)
         ) as client,
     ):
-        yield Stage(sandbox, time, client)
+        yield Harness(sandbox, clock, client)

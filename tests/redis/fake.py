@@ -1,7 +1,7 @@
-"""A Redis in this process that knows one script: a twin of `script.lua`, on any clock.
+"""An in-memory Redis that runs a Python port of `script.lua`, on any clock.
 
-It lets the limiter be tested in virtual time and without a server. That the twins agree is shown
-by `test_script.py`, with the real ones.
+For tests of the limiter in virtual time and without a server. `test_script.py` checks it against
+the script in a real Redis.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from redis.exceptions import NoScriptError
 Message = dict[str, Any]
 
 
-class Memory:
-    """What is in Redis, and the script."""
+class FakeRedis:
+    """The data in Redis, and the script."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         self.clock = clock or (lambda: asyncio.get_running_loop().time())
-        self.forget()
+        self.flush()
 
-    def forget(self) -> None:
-        """Lose everything, as by FLUSHALL."""
+    def flush(self) -> None:
+        """Lose all data, as by FLUSHALL."""
         self.sets: dict[str, dict[str, float]] = {}
         self.state: tuple[str, float] | None = None
 
     def held(self, budget: str = "general") -> int:
-        """How many slots of a budget are not free."""
+        """Return the number of taken slots of a budget."""
         now = self.clock()
         sets = (held for key, held in self.sets.items() if key.endswith(f":{budget}"))
         return sum(at > now for held in sets for at in held.values())
@@ -42,7 +42,7 @@ class Memory:
         self.sets[key] = kept
         return kept
 
-    def run(self, keys: list[str], q: Message) -> str:  # noqa: PLR0912 - the script, as it is
+    def run(self, keys: list[str], q: Message) -> str:  # noqa: PLR0912 - as in the script
         now = self.clock()
         born, blocked = self.state or (f"{now:.6f}", 0.0)
         blocked = max(blocked, now + q["block"])
@@ -69,41 +69,41 @@ class Memory:
             min(b["limit"] - len(rest), b["room"]) for b, rest in zip(budgets, rests, strict=True)
         ]
         mine = sum(at > now and name.startswith(q["me"]) for name, at in permits[0].items())
-        fresh = any(at <= now for at in permits[0].values())
+        freed = any(at <= now for at in permits[0].values())
         others = [sum(w.startswith(f"{p}:") for w in waiting if w[2:] != q["me"]) for p in (0, 1)]
-        kept = [0, q["reserve"]]
-        turn = [
-            math.ceil((budgets[0]["limit"] - kept[p]) / (others[p] + 1)) - mine
-            if fresh and others[p]
-            else free[0] - kept[p]
+        reserved = [0, q["reserve"]]
+        quota = [
+            math.ceil((budgets[0]["limit"] - reserved[p]) / (others[p] + 1)) - mine
+            if freed and others[p]
+            else free[0] - reserved[p]
             for p in (0, 1)
         ]
-        left, granted, yields = [0, 0], list[int](), False
+        unserved, granted, deferred = [0, 0], list[int](), False
         for number, (p, own, name) in enumerate(q["wants"], 1):
             has = permits[0].get(name, 0) > now
-            room = free[0] > kept[p] and free[own - 1] > 0
-            first = turn[p] > 0 and (p == 0 or others[0] == 0)
-            if now >= blocked and (has or (room and first)):
+            room = free[0] > reserved[p] and free[own - 1] > 0
+            allowed = quota[p] > 0 and (p == 0 or others[0] == 0)
+            if now >= blocked and (has or (room and allowed)):
                 keep(name, own, q["lease"])
                 granted.append(number)
                 if not has:
                     for n in {1, own}:
                         free[n - 1] -= 1
                         rests[n - 1].append(q["lease"] + budgets[n - 1]["window"])
-                    turn = [turn[0] - 1, turn[1] - 1]
+                    quota = [quota[0] - 1, quota[1] - 1]
             elif own == 1 or free[own - 1] > 0:
-                yields = yields or room
-                left[p] += 1
+                deferred = deferred or room
+                unserved[p] += 1
         for p in (0, 1):
             waiting.pop(f"{p}:{q['me']}", None)
-            if left[p]:
+            if unserved[p]:
                 waiting[f"{p}:{q['me']}"] = now + q["patience"]
 
         block = max(blocked - now, 0)
         wait = min(q["patience"], *(rest[0] for rest in rests if rest), math.inf)
         if block:
             wait = block
-        elif yields:
+        elif deferred:
             wait = min(wait, q["grace"])
         return json.dumps(
             {
@@ -116,49 +116,49 @@ class Memory:
         )
 
 
-class Wire:
-    """A client of the memory, like one of Redis, with the faults of a network."""
+class FakeConnection:
+    """A Redis client connected to a `FakeRedis`, with injectable network faults."""
 
-    def __init__(self, memory: Memory | None = None, *, latency: float = 0.0) -> None:
-        self.memory = memory or Memory()
+    def __init__(self, server: FakeRedis | None = None, *, latency: float = 0.0) -> None:
+        self.server = server or FakeRedis()
         self.latency = latency
-        self.cut = False
-        self.loses_answers = False
-        self.swallows_cancel = False
-        self.knows_the_script = True
-        self.sent: list[str] = []
-        self.calls: list[Message] = []
+        self.disconnected = False
+        self.loses_replies = False
+        self.swallows_cancellation = False
+        self.script_loaded = True
+        self.commands: list[str] = []
+        self.messages: list[Message] = []
         self.closed = False
-        self.on_answer: Callable[[], object] | None = None
+        self.on_reply: Callable[[], object] | None = None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         name, _, count, *rest = args
         message: Message = json.loads(rest[count])
-        self.sent.append(name)
-        self.calls.append(message)
+        self.commands.append(name)
+        self.messages.append(message)
         await asyncio.sleep(self.latency / 2)
-        if self.cut:
-            self._answers()
-            raise Lost("the line is cut")
-        if name == "EVALSHA" and not self.knows_the_script:
-            self.knows_the_script = True
+        if self.disconnected:
+            self._reply_arrives()
+            raise Lost("connection refused")
+        if name == "EVALSHA" and not self.script_loaded:
+            self.script_loaded = True
             raise NoScriptError
-        answer = self.memory.run(rest[:count], message)
-        if self.loses_answers:
+        answer = self.server.run(rest[:count], message)
+        if self.loses_replies:
             await asyncio.sleep(1e6)
         await asyncio.sleep(self.latency / 2)
-        if self.swallows_cancel:
+        if self.swallows_cancellation:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(1)
-            await asyncio.sleep(0)  # redis-py has written now, and goes on to read
-        self._answers()
+            await asyncio.sleep(0)  # redis-py continues by reading the reply
+        self._reply_arrives()
         return answer
 
-    def _answers(self) -> None:
-        """Have something happen between this answer and what its receiver does with it."""
-        if self.on_answer:
-            asyncio.get_running_loop().call_soon(self.on_answer)
-            self.on_answer = None
+    def _reply_arrives(self) -> None:
+        """Run `on_reply` after this reply arrives and before its receiver handles it."""
+        if self.on_reply:
+            asyncio.get_running_loop().call_soon(self.on_reply)
+            self.on_reply = None
 
     async def aclose(self) -> None:
         self.closed = True

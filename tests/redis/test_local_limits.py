@@ -1,4 +1,4 @@
-"""What a process knows itself: the age of its permits, what it sent, the blocks it met."""
+"""The local limits of a process: the age of its permits, what it sent, the blocks it met."""
 
 import asyncio
 import gc
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.limiters import closed_in_mid_run
-from tests.redis.memory import Memory, Wire
+from tests.redis.fake import FakeConnection, FakeRedis
 from threecommas_async import ConfigurationError, RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
 from threecommas_async.redis import RedisLimiter, clock, limiter
-from threecommas_async.redis import books as books_module
+from threecommas_async.redis import store as store_module
 
 pytestmark = pytest.mark.looptime
 
@@ -31,7 +31,7 @@ async def settle() -> None:
 
 
 class Uptime:
-    """The clock of permits, in virtual time, and how much longer the process was stopped."""
+    """The clock of permits in virtual time; `stopped` seconds are added to it."""
 
     stopped = 0.0
 
@@ -42,13 +42,13 @@ class Uptime:
 @pytest.fixture
 def uptime(monkeypatch: pytest.MonkeyPatch) -> Uptime:
     uptime = Uptime()
-    for module in (limiter, books_module):
+    for module in (limiter, store_module):
         monkeypatch.setattr(module, "uptime", uptime)
     return uptime
 
 
-class Stepping(Memory):
-    """A Redis whose clock steps."""
+class SteppingRedis(FakeRedis):
+    """A Redis whose clock can be set forward by `step` seconds."""
 
     def __init__(self) -> None:
         self.step = 0.0
@@ -58,15 +58,17 @@ class Stepping(Memory):
 # --- the age of a permit
 
 
-async def test_a_permit_that_its_process_slept_away_is_not_used(uptime: Uptime) -> None:
-    wire = Wire()
-    async with RedisLimiter(wire, limit=40, window=60.0, lease=120.0) as paused:
+async def test_a_permit_that_expired_while_its_process_stopped_is_not_usable(
+    uptime: Uptime,
+) -> None:
+    connection = FakeConnection()
+    async with RedisLimiter(connection, limit=40, window=60.0, lease=120.0) as paused:
         permits = [await paused.acquire(CLOSE) for _ in range(40)]
         assert all(permit.usable() for permit in permits)
         uptime.stopped = 200.0
-        wire.memory.forget()  # as they have expired
+        connection.server.flush()  # they would have expired
         assert not any(permit.usable() for permit in permits)
-        await asyncio.sleep(100)  # its permits are told anew, for they might be under way
+        await asyncio.sleep(100)  # renewed meanwhile, as their requests may be in flight
         assert not any(permit.usable() for permit in permits)
         for permit in permits:
             await paused.release(permit, sent=False)
@@ -77,25 +79,25 @@ async def test_a_permit_that_its_process_slept_away_is_not_used(uptime: Uptime) 
 async def test_a_permit_stays_usable_while_its_process_lives_and_reaches_redis(
     uptime: Uptime,
 ) -> None:
-    wire = Wire()
-    async with RedisLimiter(wire, lease=30.0) as limiter:
+    connection = FakeConnection()
+    async with RedisLimiter(connection, lease=30.0) as limiter:
         permit = await limiter.acquire(CLOSE)
         await asyncio.sleep(300)  # ten times the lease
         assert permit.usable()
-        wire.cut = True
+        connection.disconnected = True
         await asyncio.sleep(31)
         assert not permit.usable()
 
 
-async def test_a_permit_that_was_under_way_from_redis_for_long_is_not_used(uptime: Uptime) -> None:
-    wire = Wire()
-    async with RedisLimiter(wire, lease=30.0) as limiter:
-        wire.on_answer = lambda: setattr(uptime, "stopped", 500.0)
+async def test_a_permit_whose_reply_took_too_long_is_not_usable(uptime: Uptime) -> None:
+    connection = FakeConnection()
+    async with RedisLimiter(connection, lease=30.0) as limiter:
+        connection.on_reply = lambda: setattr(uptime, "stopped", 500.0)
         assert not (await limiter.acquire(CLOSE)).usable()
         assert (await limiter.acquire(CLOSE)).usable()
 
 
-def test_the_age_of_a_permit_counts_while_the_machine_sleeps(
+def test_the_clock_of_permits_runs_while_the_machine_sleeps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert clock.uptime() <= clock.uptime()
@@ -108,16 +110,16 @@ def test_the_age_of_a_permit_counts_while_the_machine_sleeps(
     assert uptime() <= time.monotonic()
 
 
-# --- its own account
+# --- the local windows
 
 
-async def test_a_step_of_redis_clock_frees_nothing_of_what_a_process_sent_itself() -> None:
-    memory, times = Stepping(), list[float]()
-    async with RedisLimiter(Wire(memory), limit=3, window=60.0, reserve=0) as limiter:
+async def test_a_step_of_the_redis_clock_frees_no_slot_that_the_process_took_itself() -> None:
+    server, times = SteppingRedis(), list[float]()
+    async with RedisLimiter(FakeConnection(server), limit=3, window=60.0, reserve=0) as limiter:
         for _ in range(3):
             await limiter.release(await limiter.acquire(CLOSE), sent=True)
         await asyncio.sleep(10)
-        memory.step = 3600.0
+        server.step = 3600.0
         for _ in range(3):
             permit = await limiter.acquire(CLOSE)
             times.append(now())
@@ -125,13 +127,13 @@ async def test_a_step_of_redis_clock_frees_nothing_of_what_a_process_sent_itself
     assert times == pytest.approx([60.0, 60.0, 60.0], abs=0.01)
 
 
-async def test_a_step_of_redis_clock_frees_nothing_of_an_endpoints_own_limit() -> None:
-    memory = Stepping()
-    async with RedisLimiter(Wire(memory)) as limiter:
+async def test_a_step_of_the_redis_clock_frees_no_slot_of_an_endpoint_limit() -> None:
+    server = SteppingRedis()
+    async with RedisLimiter(FakeConnection(server)) as limiter:
         for _ in range(2):
             await limiter.release(await limiter.acquire(READ, bucket=LIST), sent=True)
         await asyncio.sleep(1)
-        memory.step = 3600.0
+        server.step = 3600.0
         with pytest.raises(RequestNotSentError) as refusal:
             await limiter.acquire(READ, bucket=LIST, deadline=9.0)
         assert now() == 1.0
@@ -140,27 +142,27 @@ async def test_a_step_of_redis_clock_frees_nothing_of_an_endpoints_own_limit() -
         assert now() == pytest.approx(10.0, abs=0.01)
 
 
-async def test_a_step_of_redis_clock_lifts_no_block_that_a_process_met_itself() -> None:
-    memory = Stepping()
+async def test_a_step_of_the_redis_clock_lifts_no_block_that_the_process_met_itself() -> None:
+    server = SteppingRedis()
     async with (
-        RedisLimiter(Wire(memory)) as limiter,
-        RedisLimiter(Wire(memory)) as other,
+        RedisLimiter(FakeConnection(server)) as limiter,
+        RedisLimiter(FakeConnection(server)) as other,
     ):
         await limiter.block(300.0)
         await asyncio.sleep(10)
-        memory.step = 3600.0
+        server.step = 3600.0
         with pytest.raises(RequestNotSentError):
             await limiter.acquire(CLOSE, deadline=299.0)
         assert limiter.blocked_for() == pytest.approx(290.0)
-        with pytest.raises(RequestNotSentError):  # and Redis knows of it again
+        with pytest.raises(RequestNotSentError):  # Redis has learned of it again
             await other.acquire(CLOSE, deadline=299.0)
         await limiter.acquire(CLOSE)
         assert now() == pytest.approx(300.0, abs=0.01)
 
 
-async def test_a_request_without_an_answer_holds_its_slot_longer_in_all_processes() -> None:
-    wire = Wire()
-    async with RedisLimiter(wire, limit=1) as one, RedisLimiter(wire, limit=1) as two:
+async def test_a_request_without_a_response_holds_its_slot_longer_for_all_processes() -> None:
+    connection = FakeConnection()
+    async with RedisLimiter(connection, limit=1) as one, RedisLimiter(connection, limit=1) as two:
         await one.release(await one.acquire(CLOSE), sent=True, late=30.0)
         await two.acquire(CLOSE)
         assert now() == pytest.approx(90.0, abs=0.05)
@@ -169,9 +171,9 @@ async def test_a_request_without_an_answer_holds_its_slot_longer_in_all_processe
 # --- a block that another process has met
 
 
-async def test_a_process_that_has_permits_knows_within_a_tenth_of_a_second_of_a_block() -> None:
-    wire = Wire()
-    async with RedisLimiter(wire) as one, RedisLimiter(wire) as two:
+async def test_a_process_with_permits_learns_of_a_block_within_a_tenth_of_a_second() -> None:
+    connection = FakeConnection()
+    async with RedisLimiter(connection) as one, RedisLimiter(connection) as two:
         await two.acquire(CLOSE)
         await asyncio.sleep(0.55)
         await one.block(300.0)
@@ -182,10 +184,10 @@ async def test_a_process_that_has_permits_knows_within_a_tenth_of_a_second_of_a_
 # --- one process and one event loop at a time
 
 
-async def test_a_limiter_that_was_used_before_a_fork_says_what_to_do(
+async def test_a_limiter_made_before_a_fork_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limiter = RedisLimiter(Wire())
+    limiter = RedisLimiter(FakeConnection())
     await limiter.acquire(CLOSE)
     with monkeypatch.context() as patch:
         patch.setattr("os.getpid", lambda: -1)
@@ -202,26 +204,26 @@ def _error_of(limiter: RedisLimiter) -> str:
 
 
 @pytest.mark.parametrize("on_lost", ["raise", "share"])
-def test_it_goes_on_after_an_event_loop_was_closed_in_mid_run(on_lost: str) -> None:
-    wire = Wire(Memory(time.monotonic))
-    wire.cut = on_lost == "share"
+def test_a_limiter_works_again_after_an_event_loop_was_closed_mid_run(on_lost: str) -> None:
+    connection = FakeConnection(FakeRedis(time.monotonic))
+    connection.disconnected = on_lost == "share"
     limiter = RedisLimiter(
-        wire,
+        connection,
         limit=2,
         window=0.3,
         lease=0.3,
-        on_lost="share" if wire.cut else "raise",
-        share=0.5 if wire.cut else None,
+        on_lost="share" if connection.disconnected else "raise",
+        share=0.5 if connection.disconnected else None,
     )
 
-    async def go_on() -> None:
+    async def use_again() -> None:
         async with asyncio.timeout(5):
             permit = await limiter.acquire(CLOSE)
-        gone.clear()
-        gc.collect()  # what is left over of the loop before comes to its end
+        unfinished.clear()
+        gc.collect()  # ends the tasks of the closed loop
         await limiter.release(permit, sent=False)
         await limiter.aclose()
 
-    gone = closed_in_mid_run(limiter, calls=4, after=0.05, sent=True)
-    wire.cut = False
-    asyncio.run(go_on())
+    unfinished = closed_in_mid_run(limiter, calls=4, after=0.05, sent=True)
+    connection.disconnected = False
+    asyncio.run(use_again())
