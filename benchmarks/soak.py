@@ -356,8 +356,8 @@ def figures(run: Soak, seconds: float) -> dict[str, int | str]:
         "closes POSTed": closes,
         "trades read by themselves": total - closes - lists,
         "list pages read": lists,
-        "faults that struck": state.faults.total(),
-        "outcomes that contradict the books": sum(
+        "faults injected": state.faults.total(),
+        "outcomes that contradict the ledger": sum(
             len(result.contradictions) for result in run.results
         ),
         "closes POSTed again after they had been carried out": state.repeated,

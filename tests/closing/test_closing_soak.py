@@ -32,7 +32,7 @@ def test_a_small_soak_closes_all_contradicts_nothing_and_writes_its_tables(
     assert run.stdout.strip() in written
     results = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+) \|$", written, re.MULTILINE))
     assert results["trades"] == "40"
-    assert int(results["faults that struck"]) > 0
-    assert results["outcomes that contradict the books"] == "0"
+    assert int(results["faults injected"]) > 0
+    assert results["outcomes that contradict the ledger"] == "0"
     assert results["closes POSTed again after they had been carried out"] == "0"
     assert results["trades not closed in the end"] == "0"
