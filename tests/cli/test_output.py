@@ -17,6 +17,7 @@ from threecommas_async import (
 )
 from threecommas_async.cli.output import Output, printable
 from threecommas_async.cli.render import (
+    grouped_table,
     report_table,
     table,
     trade_table,
@@ -141,3 +142,10 @@ def test_progress_is_drawn_in_place_unless_the_terminal_is_dumb(
     monkeypatch.setenv("TERM", term)
 
     assert Output().live is live
+
+
+def test_reasons_do_not_repeat_the_id_of_a_deal(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, grouped_table("Not closed", [(5, "not_sent", "deal 5: too late")]))
+
+    assert "too late" in out
+    assert "deal 5" not in out

@@ -295,7 +295,7 @@ async def test_sandbox_has_the_requested_entities_and_reports_what_it_served(
     )
     assert closed.status == 0
     end = capsys.readouterr().err
-    assert "1 trades were closed" in end
+    assert "1 trades and 0 deals were closed" in end
     assert "1 faults were injected: 1 reset_after." in end
     assert "sent again" not in end
 

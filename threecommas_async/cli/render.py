@@ -215,7 +215,7 @@ def grouped_table(
 def _reason(entity_id: int, reason: object) -> str:
     """Return the reason without the id, which has its own column."""
     text = "" if reason is None else str(reason)
-    return _ID_IN_PATH.sub("/…", text.removeprefix(f"trade {entity_id}: "))
+    return _ID_IN_PATH.sub("/…", re.sub(rf"^(trade|deal) {entity_id}: ", "", text))
 
 
 def _id_list(ids: Sequence[int]) -> str:

@@ -127,9 +127,13 @@ def _describe_entities(sandbox: Sandbox) -> str:
 
 def _show_served(output: Output, sandbox: Sandbox) -> None:
     ledger, faults = sandbox.ledger, injected_faults(sandbox.ledger)
+    closed_deals = len(ledger.applied.intersection(sandbox.deal_ids))
+    closed = f"{len(ledger.applied) - closed_deals} trades"
+    if sandbox.deal_ids:
+        closed += f" and {closed_deals} deals"
     output.message(
-        f"Served {len(ledger.requests)} requests; {len(ledger.applied)} trades were "
-        f"closed, {ledger.count(status=429)} requests were refused with 429."
+        f"Served {len(ledger.requests)} requests; {closed} were closed, "
+        f"{ledger.count(status=429)} requests were refused with 429."
     )
     if ledger.repeated:
         output.message(f"Closes sent again after being accepted: {len(ledger.repeated)}.")
