@@ -1,4 +1,4 @@
-"""Asking before anything is sent."""
+"""Ask for confirmation before anything is sent."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from .session import UsageError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["agreed", "check_can_ask"]
+__all__ = ["ask_yes_no", "require_terminal"]
 
 
-def check_can_ask() -> None:
-    """Refuse the command at once when there is nobody who could be asked."""
+def require_terminal() -> None:
+    """Raise `UsageError` when standard input is no terminal to ask on."""
     if not sys.stdin.isatty():
         raise UsageError("this asks first, and there is no terminal to ask on: add --yes")
 
 
-def agreed(question: str) -> bool:
-    """Ask, and tell whether the answer is yes."""
-    with _signals_heard_at_once():
+def ask_yes_no(question: str) -> bool:
+    """Ask, and return whether the answer is yes."""
+    with _default_signal_handlers():
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().casefold() in {"y", "yes"}
 
 
 @contextmanager
-def _signals_heard_at_once() -> Generator[None]:
-    """Do without the event loop's own handlers, which take effect only once the answer is given."""
+def _default_signal_handlers() -> Generator[None]:
+    """Suspend the event loop's handlers: a blocking read would delay them until the answer."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if before[signal.SIGINT] is not signal.SIG_IGN:  # as in the background, where it stays so
+    if before[signal.SIGINT] is not signal.SIG_IGN:  # a background job keeps ignoring it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
