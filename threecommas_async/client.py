@@ -388,4 +388,4 @@ def _proxy_transport(
     except ImportError:
         return f"{named} is a socks proxy: pip install 'httpx[socks]', or unset the variable"
     except Exception:  # noqa: BLE001 - whose text may show the address
-        return f"{named} is not one that can be used: correct the variable, or unset it"
+        return f"{named} cannot be used: correct the variable, or unset it"

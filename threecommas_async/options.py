@@ -126,7 +126,7 @@ def _check_headers(headers: object) -> None:
 def check_ids(values: object, name: str = "trade_ids") -> list[int]:
     """Return the ids in order without duplicates, or raise `InvalidRequestError`."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        msg = f"{name} must be ids to go through, not {type(values).__name__}; nothing was sent"
+        msg = f"{name} must be an iterable of ids, not {type(values).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
     ids = cast("Iterable[object]", values)
     return list(dict.fromkeys(check_id(value, f"each of {name}") for value in ids))
@@ -162,7 +162,7 @@ def check_time(value: object, name: str) -> None:
             value.astimezone(UTC)
             return
     except Exception as error:  # noqa: BLE001 - a time zone may be third-party code
-        problem = f"cannot be told in UTC ({type(error).__name__})"
+        problem = f"cannot be converted to UTC ({type(error).__name__})"
     msg = f"{name} {problem}; nothing was sent"
     raise InvalidRequestError(msg)
 

@@ -141,7 +141,7 @@ async def test_a_defect_in_one_close_is_told_as_unknown_and_spares_the_others(
     monkeypatch.setattr(Pipeline, "send", sometimes)
     report = await close_many(Api([1, 2, 3]))
     assert [outcome.ok for outcome in report] == [True, False, True]
-    assert "unforeseen" in caplog.text
+    assert "unexpectedly" in caplog.text
 
 
 # --- one read cannot hold up the others

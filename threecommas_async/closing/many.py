@@ -175,7 +175,7 @@ class CloseMany(Generic[T]):
             )
         except Exception as defect:  # noqa: BLE001 - a defect in one close must not stop the others
             name = self._target.name(entity_id)
-            log.exception("closing %s failed in an unforeseen way", name)
+            log.exception("closing %s failed unexpectedly", name)
             reason = RequestNotSentError(f"{name}: not sent, {defect!r}")
             outcome = interrupted_outcome(self._target, entity_id, trace, reason, 0.0)
         outcome = evolve(outcome, elapsed=self._elapsed())

@@ -248,8 +248,8 @@ def is_not_found(error: ThreeCommasError) -> bool:
 
 def _earlier_close_error(target: Target[T], entity_id: int) -> OutcomeUnknownError:
     return OutcomeUnknownError(
-        f"{target.name(entity_id)}: what became of an earlier close is not known, and no read "
-        "could tell"
+        f"{target.name(entity_id)}: it is not known whether an earlier close was carried out, and "
+        "no read could show it"
     )
 
 

@@ -149,7 +149,7 @@ class Lister(Generic[T]):
         self._complete, self._partial = self._partial, {}
         listing, unrequested = self._classify_all(self._complete.values())
         if unrequested:
-            text = "%d of those that the server lists do not pass the filters (%s): left alone"
+            text = "%d of those that the server lists do not pass the filters (%s): left unchanged"
             log.warning(text, unrequested, self._scope.filters)
         return listing
 
@@ -194,7 +194,7 @@ class Lister(Generic[T]):
         target, cancel = self._target, self._cancel
         entity_id, phase = target.id_of(entity), target.phase(entity)
         if not certain:
-            why = f"the answer does not tell whether it passes the filters ({self._scope.filters})"
+            why = f"the answer does not show whether it passes the filters ({self._scope.filters})"
             listing.blocked[entity_id] = self._not_sent(entity, why)
         elif target.is_closable(entity):
             listing.closable[entity_id] = entity
@@ -215,7 +215,7 @@ class Lister(Generic[T]):
 
     def _not_sent(self, entity: T, why: str) -> CloseOutcome[T]:
         entity_id = self._target.id_of(entity)
-        error = RequestNotSentError(f"{self._target.name(entity_id)}: left alone; {why}")
+        error = RequestNotSentError(f"{self._target.name(entity_id)}: left unchanged; {why}")
         return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, error)
 
     async def explain_no_match(self, listing: Listing[T]) -> InvalidRequestError | None:

@@ -112,7 +112,8 @@ class _Canceller:
             slot_within=_MAX_READ_AGE,
         )
         if smart_trade_is_closable(answer.data):
-            # The entry was filled while the cancel was on its way.
+            # The entry was filled while the cancel was on its way, and the cancel may still do
+            # something to the position. A position that is not closed now is therefore in doubt.
             trace.unknown |= not self._close_entered
             return await self._handle_entered(entity_id, trace)
         return answer.data
