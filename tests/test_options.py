@@ -90,7 +90,7 @@ def test_ids_keep_their_order_and_come_once(values: Iterable[int], checked: list
 
 @pytest.mark.parametrize("values", ["123", b"456", 789, None])
 def test_what_is_no_collection_of_ids_is_refused(values: object) -> None:
-    with pytest.raises(InvalidRequestError, match="trade_ids must be ids to go through, not"):
+    with pytest.raises(InvalidRequestError, match="trade_ids must be an iterable of ids, not"):
         check_ids(values)
 
 

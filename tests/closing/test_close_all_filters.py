@@ -43,7 +43,7 @@ async def test_what_cannot_be_held_against_a_filter_is_named_and_not_closed(name
     api.on_list = on_list
     report = await close_all(api, **{name: 5 if name == "account_id" else "USDT"})
     assert states(report) == {1: CloseState.NOT_SENT}
-    assert "does not tell whether it passes" in str(report[1].error)
+    assert "does not show whether it passes" in str(report[1].error)
     assert not report.ok
     assert report.leftovers == (1,)
 

@@ -141,7 +141,7 @@ async def test_a_defect_in_one_close_is_told_as_unknown_and_spares_the_others(
     monkeypatch.setattr(Pipeline, "send", sometimes)
     report = await close_many(Api([1, 2, 3]))
     assert [outcome.ok for outcome in report] == [True, False, True]
-    assert "unforeseen" in caplog.text
+    assert "unexpectedly" in caplog.text
 
 
 # --- one read cannot hold up the others
@@ -311,7 +311,7 @@ async def test_closes_whose_reads_fail_in_an_unforeseen_way_are_unknown(
     for trade_id in api.status:
         api.faults[trade_id] = [answering(lambda: httpx.Response(504))]
     async with client_of(api) as client:
-        monkeypatch.setattr("threecommas_async.closing.lookup._look_through", broken)
+        monkeypatch.setattr("threecommas_async.closing.lookup._search_listings", broken)
         report = await client.smart_trades.close_many([1, 2, 3, 4])
     assert report.counts == {CloseState.UNKNOWN: 4}
     assert api.posts.total() == 4

@@ -1,4 +1,4 @@
-"""Smart trades: reading, closing, cancelling."""
+"""Smart trades: endpoints, filters, and the methods that read, close and cancel them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
-from .cancelling import CANCEL, cancelling
+from .cancelling import CANCEL, cancel_target
 from .closable import ClosableKind, ClosableResource, split_filters
-from .filters import check_filters, pair_facts
+from .filters import check_filters, pair_values
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -42,18 +42,19 @@ LIST: Final = Endpoint(
     list[SmartTrade],
     Safety.SAFE,
     _READ,
-    # Written as /ver1/smart_trades on the limits page, a path that exists nowhere else.
+    # The limits page says /ver1/smart_trades, a path that exists nowhere else:
+    # https://developers.3commas.io/general-information/limits
     bucket=Bucket("smart_trades", limit=40, window=10.0, penalty=10.0),
 )
 
 
 class SmartTradeFilters(CallOptions, total=False):
-    """Filters and order of a list, with the options of a call.
+    """The filters and the order of a list, and the options of the call.
 
     Keys:
         account_id, pair, type, base, quote: only these; `type` as in `data.type`.
         status: only this group of statuses.
-        from_, to: only those created between these times.
+        from_, to: only those created between these times; both must have a time zone.
         order_by, order_direction: order on the server.
     """
 
@@ -95,8 +96,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
             pipeline=pipeline,
             endpoint=LIST,
             order={"order_by": "created_at", "order_direction": "ASC"},
-            place=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
-            identity=lambda trade: trade.id,
+            page_query=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
+            id_of=lambda trade: trade.id,
         )
         super().__init__(pipeline, _KIND, paged)
 
@@ -121,27 +122,28 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         Args:
             account_id: only this account.
-            pair: only this pair, as in USDT_BTC.
-            type: only this kind, as in `data.type`.
+            pair: only this pair, such as USDT_BTC.
+            type: only this type, as in `data.type`.
             base: only this base currency.
             quote: only this quote currency.
             pending: what to do with trades whose entry is not filled, which cannot be closed:
-                "leave" them, or "cancel" them (their outcome is then that of the cancel).
-            confirm: wait until each is seen closed or failed, not just closing.
-            dry_run: close nothing; the report names what would be closed, as NOT_SENT.
-            on_outcome: called with each outcome as it becomes known, as iteration gives it.
-            options: `deadline` is for everything, in seconds from when it is awaited; it ends in
-                a report. The other options are for each request.
+                "leave" them, or "cancel" them (their outcome is then the outcome of the cancel).
+            confirm: wait until each trade is seen closed or failed, not just closing.
+            dry_run: close nothing; the report has what would be closed, as NOT_SENT.
+            on_outcome: called with each outcome as it becomes known. Exceptions it raises are
+                logged.
+            options: `deadline` applies to everything, listings included, in seconds from when it is
+                awaited; it then ends with a report. The other options apply to each request.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. Its report has one
-            outcome for every trade that was found, and `unlisted` if the listing after the closes
-            could not be made. An outcome that may be tried again is told when it is final; what a
-            later listing shows otherwise is told again. Awaiting it raises the `ThreeCommasError`
-            of a first listing that failed; nothing was closed then.
+            A handle to await or to iterate over, see `CloseBatch`. Its report has one outcome for
+            every trade that was found, and `unlisted` if the listing after the closes failed. The
+            outcome of a trade that may be tried again is published once it is final. If a later
+            listing contradicts a published outcome, the new one is published as well. If the first
+            listing fails, awaiting raises its `ThreeCommasError`, and nothing was closed.
 
         Raises:
-            InvalidRequestError: a filter or an option that cannot be sent.
+            InvalidRequestError: a filter or an option is not valid.
 
         Source: GET /v2/smart_trades, POST /v2/smart_trades/{id}/close_by_market,
         DELETE /v2/smart_trades/{id}.
@@ -155,11 +157,11 @@ class SmartTrades(ClosableResource[SmartTrade]):
         target = self._target(options)
         cancel = None
         if pending == "cancel":
-            cancel = cancelling(self._pipeline, options, target, close_entered=True)
+            cancel = cancel_target(self._pipeline, options, target, close_entered=True)
         given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
         work = CloseAll(
             target,
-            self._scope(check_filters(given), _facts, options),
+            self._scope(check_filters(given), _filter_values, options),
             cancel=cancel,
             policy=self._pipeline.retry,
             confirm=confirm,
@@ -178,19 +180,21 @@ class SmartTrades(ClosableResource[SmartTrade]):
     ) -> CloseBatch[SmartTrade]:
         """Cancel many smart trades whose entry is not filled, each exactly once.
 
-        Each is read right before its cancel. One whose entry has been filled is left as it is, for
-        what a cancel does with a position is not documented: it is NOT_SENT, its id is in
-        `report.leftovers`, and `close_many` closes it.
+        Each trade is read right before its cancel. One whose entry has been filled is left
+        unchanged, because the API does not document what a cancel does to a position: it is
+        NOT_SENT, its id is in `report.leftovers`, and `close_many` closes it.
 
         Args:
-            trade_ids: which ones; duplicates are cancelled once, the order is kept.
-            confirm: wait until each is seen cancelled or failed, not just on its way.
-            on_outcome: called with each outcome as it becomes known. What it raises is logged.
+            trade_ids: the ids to cancel; duplicates are cancelled once, and the order is kept.
+            confirm: wait until each trade is seen cancelled or failed, not just being cancelled.
+            on_outcome: called with each outcome as it becomes known. Exceptions it raises are
+                logged.
             options: as in `close_many`.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. ACCEPTED and
-            CLOSED mean that the cancel was, UNKNOWN that it may have been.
+            A handle to await or to iterate over, see `CloseBatch`. ACCEPTED means that the cancel
+            was accepted, CLOSED that the trade is cancelled, UNKNOWN that the cancel may have been
+            carried out.
 
         Raises:
             InvalidRequestError: an id is not a positive int below 2^63.
@@ -200,9 +204,9 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         def target_of(options: CallOptions) -> Target[SmartTrade]:
             target = self._target(options)
-            return cancelling(self._pipeline, options, target, close_entered=False)
+            return cancel_target(self._pipeline, options, target, close_entered=False)
 
-        return self._many(target_of, trade_ids, confirm, on_outcome, options)
+        return self._new_batch(target_of, trade_ids, confirm, on_outcome, options)
 
     async def get(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
         """Return one smart trade.
@@ -217,14 +221,15 @@ class SmartTrades(ClosableResource[SmartTrade]):
         return answer.data
 
     async def cancel(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
-        """Cancel a smart trade; what it does with a position already entered is not documented.
+        """Cancel a smart trade. What this does to a trade with a position is not documented.
 
         Returns:
             The trade, normally with status `cancellation_pending`.
 
         Raises:
             NotFoundError: there is no such trade (the API says so with status 400).
-            OutcomeUnknownError: it may have happened; read the trade before repeating it.
+            OutcomeUnknownError: the cancel may have been carried out; read the trade before
+                repeating it.
 
         Source: DELETE /v2/smart_trades/{id}.
         """
@@ -233,10 +238,10 @@ class SmartTrades(ClosableResource[SmartTrade]):
         return answer.data
 
     async def list(self, **filters: Unpack[SmartTradeFilters]) -> AsyncIterator[SmartTrade]:
-        """Go through all smart trades that pass the filters, page by page, 100 a page.
+        """Yield all smart trades that pass the filters, page by page, 100 a page.
 
-        A trade that moves between pages meanwhile is yielded once. Unless another order is asked
-        for they come oldest first, so that new trades do not push others over a page's edge.
+        A trade that moves to another page meanwhile is yielded once. The default order is oldest
+        first, so that new trades do not move others to another page.
 
         Source: GET /v2/smart_trades.
         """
@@ -252,8 +257,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         Args:
             page: number of the page, from 1.
-            per_page: trades on a page, up to 100.
-            filters: which trades in which order, and the options of a call.
+            per_page: maximum number of trades on the page, up to 100.
+            filters: the filters and the order, and the options of the call.
 
         Source: GET /v2/smart_trades.
         """
@@ -263,10 +268,10 @@ class SmartTrades(ClosableResource[SmartTrade]):
         return await self._paged.page({**query, "page": page, "per_page": per_page}, options)
 
 
-def _facts(trade: SmartTrade) -> dict[str, object]:
-    """Return what a trade says of itself, under the names of the filters."""
+def _filter_values(trade: SmartTrade) -> dict[str, object]:
+    """Return the values of a trade that filters compare, under the names of the filters."""
     return {
         "account_id": trade.account.id,
         "type": trade.data.type,
-        **pair_facts(trade.pair),
+        **pair_values(trade.pair),
     }
