@@ -345,6 +345,8 @@ async def test_a_deadline_in_mid_close_ends_in_a_report_with_every_trade() -> No
     report = batch.report
     assert report.counts == {CloseState.ACCEPTED: 2, CloseState.NOT_SENT: 3}
     assert "before the deadline of 30 s" in str(report.unlisted)
+    not_sent = [outcome.error for outcome in report if outcome.state is CloseState.NOT_SENT]
+    assert all("deadline of 30 s" in str(error) for error in not_sent)
     assert {outcome.trade_id: outcome for outcome in given} == {o.trade_id: o for o in report}
     assert len(given) == 5
 

@@ -12,6 +12,7 @@ from tests.http.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,
+    AuthenticationError,
     CloseState,
     RateLimitError,
     RequestNotSentError,
@@ -210,4 +211,5 @@ async def test_a_batch_that_is_stopped_keeps_back_what_is_still_connecting(
         relay.go_on.set()
         report = await closing
         assert report.counts == {CloseState.NOT_SENT: 3}
+        assert {type(outcome.error) for outcome in report} == {AuthenticationError}
         assert len(server.received) == 1

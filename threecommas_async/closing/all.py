@@ -77,6 +77,7 @@ class CloseAll(Generic[T]):
         self._cancel = cancel
         self._lister = Lister(target, cancel, scope, deadline)
         self._policy = policy
+        self._deadline = deadline
         self._bulk_close = bulk_close
         self._confirm = confirm
         self._dry_run = dry_run
@@ -258,6 +259,7 @@ class CloseAll(Generic[T]):
             policy=self._policy,
             confirm=self._confirm,
             deadline=self._lister.time_left,
+            whole_deadline=self._deadline,
             listed=True,
             stopped_by=error if error is not None and error.stops_everything else None,
         )

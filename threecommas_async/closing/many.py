@@ -50,6 +50,7 @@ class CloseMany(Generic[T]):
         policy: how often each close may be repeated.
         confirm: wait until each entity is seen closed or failed.
         deadline: seconds after which no further close is sent; None for no limit.
+        whole_deadline: the deadline that messages name, where `deadline` is what is left of it.
         listed: whether a listing has just shown the entities.
         stopped_by: an error that lets no close succeed; nothing is then sent.
     """
@@ -64,6 +65,7 @@ class CloseMany(Generic[T]):
         policy: RetryPolicy,
         confirm: bool = False,
         deadline: float | None = None,
+        whole_deadline: float | None = None,
         listed: bool = False,
         stopped_by: ThreeCommasError | None = None,
     ) -> None:
@@ -72,6 +74,7 @@ class CloseMany(Generic[T]):
         self._policy = policy
         self._confirm = confirm
         self._deadline = deadline
+        self._whole_deadline = deadline if whole_deadline is None else whole_deadline
         self._listed = listed
         self._reader = Reader(target)
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -122,7 +125,7 @@ class CloseMany(Generic[T]):
         if self._deadline is None:
             return ()
         error = RequestNotSentError(
-            f"not sent before the deadline of {self._deadline:g} s; safe to close again"
+            f"not sent before the deadline of {self._whole_deadline:g} s; safe to close again"
         )
         if not self._deadline:
             self._stop(error)  # a timer would fire only after the first closes were sent
@@ -178,6 +181,9 @@ class CloseMany(Generic[T]):
             log.exception("closing %s failed unexpectedly", name)
             reason = RequestNotSentError(f"{name}: not sent, {defect!r}")
             outcome = interrupted_outcome(self._target, entity_id, trace, reason, 0.0)
+        if trace.final and self._stopped_by and type(outcome.error) is RequestNotSentError:
+            # The stop kept its request back: what stopped the batch is the reason.
+            outcome = evolve(outcome, error=self._stopped_by)
         outcome = evolve(outcome, elapsed=self._elapsed())
         if self._confirm and outcome.ok and not self._is_closed(outcome.trade):
             self._confirmations[entity_id] = Confirmation(self._target, outcome)
