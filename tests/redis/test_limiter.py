@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.effort import effort
-from tests.limiters import outlast_a_crowd
+from tests.effort import count_calls
+from tests.limiters import acquire_behind_cancelled_queue
 from tests.redis.fake import FakeConnection, FakeRedis
 from tests.support import in_virtual_time
 from threecommas_async import ConfigurationError, RequestNotSentError
@@ -405,7 +405,7 @@ async def test_a_deadline_is_not_refused_while_another_process_may_return_a_slot
 
 async def test_a_deadline_is_not_refused_because_of_waiters_ahead() -> None:
     async with RedisLimiter(FakeConnection(), limit=1) as limiter:
-        await outlast_a_crowd(limiter)
+        await acquire_behind_cancelled_queue(limiter)
         assert now() == pytest.approx(60.0, abs=0.01)
 
 
@@ -451,7 +451,7 @@ async def test_joining_and_leaving_do_not_cost_more_with_more_waiters(action: st
                     else:
                         waiter.send(None)
 
-            made = effort(act)
+            made = count_calls(act)
             waiter.close()
             for task in waiters:
                 task.cancel()
@@ -468,7 +468,7 @@ async def test_a_call_does_not_cost_more_with_more_waiters() -> None:
             ]
             await asyncio.sleep(0.05)
             call = limiter._call()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-            made = effort(lambda: call.send(None))
+            made = count_calls(lambda: call.send(None))
             call.close()
             for task in waiters:
                 task.cancel()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.limiters import closed_in_mid_run
+from tests.limiters import close_loop_with_pending_calls
 from tests.redis.fake import FakeConnection, FakeRedis
 from threecommas_async import ConfigurationError, RequestNotSentError
 from threecommas_async.endpoint import Bucket, Priority
@@ -224,6 +224,6 @@ def test_a_limiter_works_again_after_an_event_loop_was_closed_mid_run(on_lost: s
         await limiter.release(permit, sent=False)
         await limiter.aclose()
 
-    unfinished = closed_in_mid_run(limiter, calls=4, after=0.05, sent=True)
+    unfinished = close_loop_with_pending_calls(limiter, calls=4, after=0.05, sent=True)
     connection.disconnected = False
     asyncio.run(use_again())

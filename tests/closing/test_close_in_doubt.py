@@ -1,4 +1,4 @@
-"""A close that may have been carried out is never made again blindly, whatever cuts it short."""
+"""A close that may have been carried out is never repeated without a read."""
 
 import asyncio
 import logging
@@ -9,10 +9,10 @@ import pytest
 
 from tests.support import (
     Api,
+    assert_report_is_true,
     client_of,
     error,
     gateway_timeout_after,
-    holds_against,
     silence_after,
     states,
 )
@@ -28,8 +28,8 @@ from threecommas_async.rate_limit.limiter import Permit
 pytestmark = pytest.mark.looptime
 
 
-async def test_a_close_cut_short_in_a_batch_is_in_question_before_the_batch_is_over() -> None:
-    """A 401 stops the batch while one close is read after a 504; another call wants that one."""
+async def test_close_interrupted_in_a_batch_is_read_first_by_a_concurrent_call() -> None:
+    """A 401 stops the batch while one close is read after a 504; another call closes that trade."""
 
     async def unauthorized(_: Api, __: int) -> httpx.Response:
         await asyncio.sleep(0.3)  # the 504 of the other is known by then, its read is not
@@ -52,7 +52,7 @@ async def test_a_close_cut_short_in_a_batch_is_in_question_before_the_batch_is_o
     assert api.posts[1] == 1
 
 
-async def test_a_close_whose_task_is_cancelled_is_read_before_it_is_made_again() -> None:
+async def test_close_whose_task_is_cancelled_is_read_before_it_is_repeated() -> None:
     api = Api([1])
     api.faults[1] = [silence_after]
     async with client_of(api) as client:
@@ -65,7 +65,7 @@ async def test_a_close_whose_task_is_cancelled_is_read_before_it_is_made_again()
     assert api.posts[1] == 1
 
 
-async def test_a_close_refused_by_the_rate_and_then_cancelled_is_not_in_question() -> None:
+async def test_close_refused_by_a_429_and_then_cancelled_is_not_sent_and_needs_no_read() -> None:
     async def slow_down(_: Api, __: int) -> httpx.Response:
         return httpx.Response(429, headers={"Retry-After": "60"})
 
@@ -74,7 +74,7 @@ async def test_a_close_refused_by_the_rate_and_then_cancelled_is_not_in_question
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1], deadline=5)
         assert states(report) == {1: CloseState.NOT_SENT}
-        holds_against(api, report)
+        assert_report_is_true(api, report)
         await asyncio.sleep(60)
         await client.smart_trades.close_by_market(1)
     assert api.count("GET") == 0
@@ -101,7 +101,7 @@ async def test_hooks_callbacks_and_log_filters_that_raise_change_no_outcome(
 
 
 @pytest.mark.parametrize("charset", ["base64", "hex", "utf-16", "undefined", "idna", "rot13"])
-async def test_an_error_page_in_whatever_charset_leaves_its_close_in_question(
+async def test_close_answered_by_an_error_page_in_any_charset_is_posted_once(
     charset: str,
 ) -> None:
     async def odd_page(api: Api, trade_id: int) -> httpx.Response:
@@ -117,7 +117,7 @@ async def test_an_error_page_in_whatever_charset_leaves_its_close_in_question(
     assert api.posts == {1: 1, 2: 1}
 
 
-async def test_a_429_in_whatever_charset_blocks_everyone() -> None:
+async def test_429_in_an_undecodable_charset_blocks_all_requests() -> None:
     async def odd_429(_: Api, __: int) -> httpx.Response:
         headers = {"Content-Type": "text/plain; charset=base64", "Retry-After": "60"}
         return httpx.Response(429, headers=headers, content=b"slow down")
@@ -132,7 +132,7 @@ async def test_a_429_in_whatever_charset_blocks_everyone() -> None:
 
 
 class Unreliable(SlidingWindowLimiter):
-    """Raises where it is told to, before it does anything."""
+    """Raises before it does anything, in the methods named."""
 
     def __init__(self, *where: str, kind: type[BaseException] = ValueError) -> None:
         super().__init__(limit=1000)
@@ -161,7 +161,7 @@ class Unreliable(SlidingWindowLimiter):
 
 
 @pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError])
-async def test_a_limiter_that_fails_to_take_slots_back_changes_no_outcome(
+async def test_limiter_that_raises_on_release_changes_no_outcome(
     kind: type[BaseException],
 ) -> None:
     api = Api([1, 2, 3])
@@ -174,7 +174,7 @@ async def test_a_limiter_that_fails_to_take_slots_back_changes_no_outcome(
 
 
 @pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError])
-async def test_a_block_that_the_limiter_fails_to_take_down_is_kept_by_the_client(
+async def test_block_that_the_limiter_fails_to_record_is_kept_by_the_client(
     kind: type[BaseException],
 ) -> None:
     async def slow_down(_: Api, __: int) -> httpx.Response:
@@ -191,7 +191,9 @@ async def test_a_block_that_the_limiter_fails_to_take_down_is_kept_by_the_client
 
 
 @pytest.mark.parametrize("kind", [ValueError, asyncio.CancelledError])
-async def test_a_limiter_that_gives_no_slot_lets_nothing_leave(kind: type[BaseException]) -> None:
+async def test_limiter_that_raises_on_acquire_lets_nothing_be_sent(
+    kind: type[BaseException],
+) -> None:
     api = Api([1])
     limiter = Unreliable("acquire", kind=kind)
     async with client_of(api, limiter=limiter, retry=RetryPolicy(attempts=1)) as client:
@@ -201,7 +203,9 @@ async def test_a_limiter_that_gives_no_slot_lets_nothing_leave(kind: type[BaseEx
 
 
 @pytest.mark.parametrize("where", ["acquire", "release", "block"])
-async def test_a_call_cancelled_while_it_waits_for_the_limiter_is_cancelled(where: str) -> None:
+async def test_call_cancelled_while_it_waits_for_the_limiter_raises_cancelled_error(
+    where: str,
+) -> None:
     class Slow(Unreliable):
         async def _wait(self, here: str) -> None:
             if here == where:
@@ -231,20 +235,20 @@ async def test_a_call_cancelled_while_it_waits_for_the_limiter_is_cancelled(wher
             await closing
 
 
-async def test_a_transport_that_lets_out_a_cancellation_leaves_its_close_in_question() -> None:
-    async def lets_out(api: Api, trade_id: int) -> httpx.Response:
+async def test_close_whose_transport_raises_cancelled_error_is_read_and_not_repeated() -> None:
+    async def apply_and_cancel(api: Api, trade_id: int) -> httpx.Response:
         api.apply(trade_id)
         raise asyncio.CancelledError
 
     api = Api([1])
-    api.faults[1] = [lets_out]
+    api.faults[1] = [apply_and_cancel]
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1])
     assert report.ok
     assert api.posts[1] == 1
 
 
-async def test_an_outcome_not_known_at_the_deadline_of_an_attempt_is_in_question() -> None:
+async def test_close_unknown_at_its_deadline_is_read_by_the_next_call() -> None:
     api = Api([1])
     api.faults[1] = [silence_after]
     async with client_of(api) as client:

@@ -1,4 +1,4 @@
-"""An answer belongs to the request it was given to: never to the next, nor to another process."""
+"""An answer belongs to its own request, never to the next one or to another process."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ def client_of(url: str) -> httpx.AsyncClient:
 
 @pytest.mark.parametrize("late", [None, 0.0, 0.01], ids=["with it", "at once", "while idle"])
 @pytest.mark.parametrize("surplus", [FORGED, FORGED[:20], b"\r\n"], ids=["whole", "part", "blank"])
-async def test_what_a_server_says_beyond_an_answer_is_never_the_next_one(
+async def test_surplus_bytes_after_an_answer_are_never_taken_for_the_next_answer(
     surplus: bytes, late: float | None
 ) -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
@@ -43,16 +43,16 @@ async def test_what_a_server_says_beyond_an_answer_is_never_the_next_one(
         assert server.connections == 5
 
 
-async def test_what_has_arrived_unnoticed_by_a_busy_loop_is_not_the_next_answer() -> None:
+async def test_surplus_bytes_not_yet_read_by_the_loop_are_not_the_next_answer() -> None:
     connections = list[socket.socket]()
     with blocking_server(connections) as url:
         async with client_of(url) as client:
             await client.get("/0")
-            connections[0].sendall(FORGED)  # in this very turn of the loop
+            connections[0].sendall(FORGED)  # in the same iteration of the loop
             assert (await client.get("/1")).text == "1:/1"
 
 
-async def test_a_connection_without_surplus_is_used_again() -> None:
+async def test_connection_without_surplus_bytes_is_reused() -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         return answer(200, request.target.encode())
 
@@ -64,7 +64,7 @@ async def test_a_connection_without_surplus_is_used_again() -> None:
 
 @contextmanager
 def blocking_server(connections: list[socket.socket]) -> Generator[str]:
-    """Answer with the number of the connection and the request's target, on threads."""
+    """Answer with the number of the connection and the target of the request, on threads."""
 
     def serve(number: int, connection: socket.socket) -> None:
         with connection:
@@ -73,7 +73,7 @@ def blocking_server(connections: list[socket.socket]) -> Generator[str]:
                     target = data.split(b" ")[1].rsplit(b"/", 1)[1]
                     connection.sendall(answer(200, b"%d:/%s" % (number, target)))
             except OSError:
-                pass  # the client has closed it with something unread
+                pass  # the client has closed it with unread bytes
 
     def accept() -> None:
         while True:
@@ -99,7 +99,7 @@ async def get(client: httpx.AsyncClient, target: str) -> str:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_after_a_fork_parent_and_child_have_connections_of_their_own() -> None:
+def test_parent_and_child_use_separate_connections_after_a_fork() -> None:
     with blocking_server([]) as url, asyncio.Runner() as parent:
         client = client_of(url)
         assert parent.run(get(client, "/before")) == "0:/before"
@@ -118,7 +118,7 @@ def test_after_a_fork_parent_and_child_have_connections_of_their_own() -> None:
         parent.run(client.aclose())
 
 
-def test_each_event_loop_has_connections_of_its_own() -> None:
+def test_each_event_loop_has_its_own_connections() -> None:
     with blocking_server([]) as url, asyncio.Runner() as one, asyncio.Runner() as other:
         slots = ConnectionSlots(httpx.URL(url), None)
         client = httpx.AsyncClient(transport=slots, base_url=url)
@@ -133,17 +133,17 @@ def test_each_event_loop_has_connections_of_its_own() -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_a_closed_loop_left_behind_is_let_go_of() -> None:
+def test_connections_of_a_closed_event_loop_are_dropped() -> None:
     with blocking_server([]) as url:
         client = client_of(url)
         assert asyncio.run(get(client, "/a")) == "0:/a"
         with asyncio.Runner() as runner:
             assert runner.run(get(client, "/b")) == "1:/b"
             runner.run(client.aclose())
-    gc.collect()  # Python complains of the transport here, and not in another test
+    gc.collect()  # Python warns about the transport here, and not in another test
 
 
-async def test_a_client_closed_with_an_answer_on_the_way_keeps_no_connection() -> None:
+async def test_client_closed_during_a_request_keeps_no_connection() -> None:
     asked, closed = asyncio.Event(), asyncio.Event()
 
     async def handler(request: Received, _: Connection) -> bytes:
@@ -153,11 +153,11 @@ async def test_a_client_closed_with_an_answer_on_the_way_keeps_no_connection() -
 
     async with WireServer(handler) as server:
         client = client_of(server.base_url)
-        under_way = asyncio.create_task(get(client, "/7"))
+        in_flight = asyncio.create_task(get(client, "/7"))
         await asked.wait()
         await client.aclose()
         closed.set()
-        assert (await under_way).endswith("/7")
+        assert (await in_flight).endswith("/7")
         async with asyncio.timeout(5):
             while server.open_connections:
                 await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Closing many: what is in question is found out by few reads, none of which holds others up."""
+"""close_many: unknown closes are looked up with few reads, none of which blocks the others."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,11 +13,11 @@ from tests.support import (
     Api,
     Fault,
     answering,
+    assert_report_is_true,
     client_of,
     close_many,
     error,
     gateway_timeout_after,
-    holds_against,
     reset_after,
     silence_after,
     states,
@@ -34,13 +34,14 @@ from threecommas_async.http.pipeline import Pipeline
 pytestmark = pytest.mark.looptime
 
 
-# Twenty are under way at a time: of each twenty that are lost, those who ask together are read by
-# one or two pages.
+# Twenty closes run at a time. When all twenty are lost, one or two pages find them.
 FEW = 2 * 250 // 20
 
 
 @pytest.mark.parametrize("fault", AFTER)
-async def test_closes_carried_out_but_not_answered_are_found_by_few_reads(fault: Fault) -> None:
+async def test_unanswered_closes_that_were_carried_out_are_found_with_few_reads(
+    fault: Fault,
+) -> None:
     ids = range(1, 251)
     api = Api(ids)
     for trade_id in ids:
@@ -49,11 +50,11 @@ async def test_closes_carried_out_but_not_answered_are_found_by_few_reads(fault:
     assert report.ok
     assert set(api.posts.values()) == {1}
     assert api.count("GET") <= FEW
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
 @pytest.mark.parametrize("fault", BEFORE)
-async def test_closes_not_carried_out_are_made_again(fault: Fault) -> None:
+async def test_closes_that_were_not_carried_out_are_posted_again(fault: Fault) -> None:
     ids = range(1, 251)
     api = Api(ids)
     for trade_id in ids:
@@ -62,10 +63,10 @@ async def test_closes_not_carried_out_are_made_again(fault: Fault) -> None:
     assert report.ok
     assert set(api.posts.values()) == {2}
     assert api.count("GET") <= FEW
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_one_in_question_is_read_by_itself() -> None:
+async def test_single_unknown_close_is_read_by_id() -> None:
     api = Api(range(1, 51))
     api.faults[20] = [reset_after]
     await close_many(api)
@@ -74,34 +75,34 @@ async def test_one_in_question_is_read_by_itself() -> None:
     ]
 
 
-async def test_one_trade_that_cannot_be_parsed_in_a_page_does_not_hide_the_others() -> None:
-    def spoiled(_: httpx.Request) -> httpx.Response:
+async def test_unparsable_row_in_a_page_does_not_hide_the_other_trades() -> None:
+    def list_broken_row(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=[{"id": "broken"}])
 
     api = Api(range(1, 6))
     for trade_id in api.status:
         api.faults[trade_id] = [reset_after]
-    api.on_list = spoiled
+    api.on_list = list_broken_row
     report = await close_many(api)
     assert report.ok
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_trades_that_no_page_shows_are_read_by_themselves() -> None:
-    def empty(_: httpx.Request) -> httpx.Response:
+async def test_trades_missing_from_every_page_are_read_by_id() -> None:
+    def list_nothing(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=[])
 
     api = Api(range(1, 6))
     for trade_id in api.status:
         api.faults[trade_id] = [reset_after]
-    api.on_list = empty
+    api.on_list = list_nothing
     assert (await close_many(api)).ok
 
 
-async def test_a_long_list_without_what_is_wanted_is_not_looked_through_to_its_end() -> None:
+async def test_lookup_in_a_long_listing_stops_after_ten_pages() -> None:
     pages = 0
 
-    def endless(request: httpx.Request) -> httpx.Response:
+    def list_without_end(request: httpx.Request) -> httpx.Response:
         nonlocal pages
         pages += 1
         first = 1_000_000 + 100 * int(request.url.params["page"])
@@ -111,43 +112,43 @@ async def test_a_long_list_without_what_is_wanted_is_not_looked_through_to_its_e
     api = Api(range(1, 6))
     for trade_id in api.status:
         api.faults[trade_id] = [reset_after]
-    api.on_list = endless
+    api.on_list = list_without_end
     assert (await close_many(api)).ok
-    assert pages == 10  # as many in each listing as there are trades to be found
+    assert pages == 10  # two listings of as many pages as there are trades to find
 
 
-async def test_reading_fails_for_those_it_fails_for() -> None:
-    async def some(trade_id: int) -> httpx.Response | None:
+async def test_failed_read_leaves_only_its_own_trade_unknown() -> None:
+    async def fail_for_two(trade_id: int) -> httpx.Response | None:
         return httpx.Response(500) if trade_id == 2 else None
 
     api = Api([1, 2])
     api.faults = {1: [reset_after], 2: [reset_after]}
-    api.on_read = some
+    api.on_read = fail_for_two
     report = await close_many(api)
     assert states(report) == {1: CloseState.ACCEPTED, 2: CloseState.UNKNOWN}
     assert isinstance(report[2].error, OutcomeUnknownError)
 
 
-async def test_a_defect_in_one_close_is_told_as_unknown_and_spares_the_others(
+async def test_internal_error_in_one_close_is_reported_unknown_and_spares_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real: Callable[..., Awaitable[Any]] = Pipeline.send
 
-    async def sometimes(self: Pipeline, endpoint: Any, **call: Any) -> Any:
+    async def fail_for_two(self: Pipeline, endpoint: Any, **call: Any) -> Any:
         if call["path"] == {"trade_id": 2}:
             raise KeyError("a defect")
         return await real(self, endpoint, **call)
 
-    monkeypatch.setattr(Pipeline, "send", sometimes)
+    monkeypatch.setattr(Pipeline, "send", fail_for_two)
     report = await close_many(Api([1, 2, 3]))
     assert [outcome.ok for outcome in report] == [True, False, True]
     assert "unexpectedly" in caplog.text
 
 
-# --- one read cannot hold up the others
+# --- one read does not block the others
 
 
-async def test_one_read_that_hangs_holds_up_no_other_close_in_question() -> None:
+async def test_hanging_read_does_not_block_the_other_lookups() -> None:
     async def on_read(trade_id: int) -> httpx.Response | None:
         if trade_id == 1:
             await asyncio.sleep(1e6)
@@ -165,7 +166,7 @@ async def test_one_read_that_hangs_holds_up_no_other_close_in_question() -> None
     assert report.counts == {CloseState.UNKNOWN: 1, CloseState.ACCEPTED: 3}
 
 
-async def test_one_who_stops_asking_does_not_disturb_the_reading_of_the_others() -> None:
+async def test_lookup_cancelled_for_one_close_continues_for_the_others() -> None:
     asking: dict[int, asyncio.Task[Any] | None] = {}
 
     async def reset(api: Api, trade_id: int) -> httpx.Response:
@@ -189,14 +190,14 @@ async def test_one_who_stops_asking_does_not_disturb_the_reading_of_the_others()
     assert report[2].ok
 
 
-async def test_a_page_that_hangs_is_given_up_and_asked_for_again() -> None:
+async def test_hanging_page_is_given_up_after_ten_seconds_and_requested_again() -> None:
     asked: list[float] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
             asked.append(asyncio.get_running_loop().time())
             if len(asked) == 1:
-                await asyncio.sleep(1e6)  # bytes may drip in all the while: no phase times out
+                await asyncio.sleep(1e6)  # bytes may trickle in all the while: no phase times out
         return await api(request)
 
     api = Api(range(1, 11))
@@ -209,7 +210,7 @@ async def test_a_page_that_hangs_is_given_up_and_asked_for_again() -> None:
 
 
 @pytest.mark.slow
-async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes() -> None:
+async def test_lookup_of_an_unknown_close_does_not_wait_behind_all_queued_closes() -> None:
     api = Api(range(1, 1001))
     api.faults[1] = [answering(lambda: httpx.Response(504))]
     async with client_of(api, limiter=SlidingWindowLimiter(limit=100)) as client:
@@ -218,10 +219,10 @@ async def test_the_read_of_a_close_in_question_does_not_wait_behind_all_closes()
     read_at = next(at for at, method, _ in api.requests if method == "GET")
     assert read_at <= 61
     posted_at = [at for at, _, path in api.requests if path.endswith("/1/close_by_market")]
-    assert posted_at[1] <= 121  # the slots of that moment went to others together with the read
+    assert posted_at[1] <= 121  # the free slots of that moment were taken together with the read
 
 
-async def test_pages_of_closes_in_question_do_not_wait_behind_all_closes_either() -> None:
+async def test_listing_lookups_do_not_wait_behind_all_queued_closes() -> None:
     api = Api(range(1, 101))
     for trade_id in range(1, 6):
         api.faults[trade_id] = [gateway_timeout_after]
@@ -229,11 +230,11 @@ async def test_pages_of_closes_in_question_do_not_wait_behind_all_closes_either(
     async with client_of(api, limiter=limiter) as client:
         report = await client.smart_trades.close_many(range(1, 101))
     assert report.ok
-    holds_against(api, report)
+    assert_report_is_true(api, report)
     assert next(at for at, method, _ in api.requests if method == "GET") < 61
 
 
-async def test_a_page_that_has_left_tells_nothing_of_a_close_made_after_that() -> None:
+async def test_page_requested_before_a_close_is_not_used_to_look_it_up() -> None:
     async def late(api: Api, trade_id: int) -> httpx.Response:
         await asyncio.sleep(2)
         return await gateway_timeout_after(api, trade_id)
@@ -252,10 +253,10 @@ async def test_a_page_that_has_left_tells_nothing_of_a_close_made_after_that() -
         report = await client.smart_trades.close_many([1, 2, 3, 4])
     assert report.ok
     assert api.posts == {1: 2, 2: 2, 3: 2, 4: 1}
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_what_was_left_in_question_is_read_before_fresh_closes_take_all_slots() -> None:
+async def test_closes_left_unknown_are_looked_up_before_new_closes_take_all_slots() -> None:
     api = Api(range(1, 61), latency=0.1)
     for trade_id in range(1, 16):
         api.faults[trade_id] = [silence_after]
@@ -265,11 +266,13 @@ async def test_what_was_left_in_question_is_read_before_fresh_closes_take_all_sl
         assert first.counts == {CloseState.UNKNOWN: 15}
         second = await client.smart_trades.close_many(range(1, 61), deadline=6)
     assert all(second[trade_id].ok for trade_id in range(1, 16))
-    holds_against(api, first)
+    assert_report_is_true(api, first)
     assert max(api.posts.values()) == 1
 
 
-async def test_what_is_in_question_does_not_hold_fresh_closes_up_for_long() -> None:
+async def test_hanging_lookup_of_an_earlier_close_does_not_block_new_closes_past_the_deadline() -> (
+    None
+):
     async def hangs(_: int) -> httpx.Response:
         await asyncio.sleep(1e6)
         raise AssertionError
@@ -285,7 +288,7 @@ async def test_what_is_in_question_does_not_hold_fresh_closes_up_for_long() -> N
     assert states(report) == {1: CloseState.UNKNOWN, 2: CloseState.NOT_SENT}
 
 
-async def test_reads_stop_when_one_of_them_says_that_the_key_is_refused() -> None:
+async def test_lookups_stop_when_one_of_them_shows_that_the_key_is_refused() -> None:
     async def on_read(_: int) -> httpx.Response:
         await asyncio.sleep(0.1)
         return error(401, "signature_invalid")
@@ -301,7 +304,7 @@ async def test_reads_stop_when_one_of_them_says_that_the_key_is_refused() -> Non
     assert api.count("GET") <= 6
 
 
-async def test_closes_whose_reads_fail_in_an_unforeseen_way_are_unknown(
+async def test_closes_whose_lookup_raises_an_internal_error_are_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: object) -> object:

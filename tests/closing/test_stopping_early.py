@@ -1,4 +1,4 @@
-"""A client that is closed, a batch that is left: nothing more leaves, and what did is told."""
+"""A closed client, or an abandoned batch: nothing more is sent, and what was sent is reported."""
 
 import asyncio
 import contextlib
@@ -7,17 +7,17 @@ import sys
 import httpx
 import pytest
 
-from tests.support import Api, client_of, error, holds_against, states
+from tests.support import Api, assert_report_is_true, client_of, error, states
 from threecommas_async import ClientClosedError, CloseState, SlidingWindowLimiter
 from threecommas_async.rate_limit.limiter import Permit
 
 pytestmark = pytest.mark.looptime
 
 
-# --- a client that is closed
+# --- a closed client
 
 
-async def test_after_a_client_is_closed_nothing_leaves() -> None:
+async def test_closed_client_sends_nothing_more_and_the_batch_reports_closes_in_flight() -> None:
     api = Api(range(1, 101), latency=1.0)
     client = client_of(api)
     closing = asyncio.ensure_future(client.smart_trades.close_many(range(1, 101)))
@@ -30,12 +30,12 @@ async def test_after_a_client_is_closed_nothing_leaves() -> None:
     assert {type(o.error) for o in report if o.state is CloseState.NOT_SENT} == {ClientClosedError}
 
 
-async def test_closing_a_client_ends_those_that_wait_for_a_slot_or_a_pause_at_once() -> None:
-    async def down(_: Api, __: int) -> httpx.Response:
+async def test_aclose_ends_calls_that_wait_for_a_slot_or_a_retry_at_once() -> None:
+    async def fail_to_connect(_: Api, __: int) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
     api = Api([1, 2, 3])
-    api.faults[1] = [down] * 9
+    api.faults[1] = [fail_to_connect] * 9
     client = client_of(api, limiter=SlidingWindowLimiter(limit=2, reserve=0))
     calls = [asyncio.create_task(client.smart_trades.close_by_market(i)) for i in (1, 2, 3)]
     await asyncio.sleep(0.01)
@@ -46,7 +46,7 @@ async def test_closing_a_client_ends_those_that_wait_for_a_slot_or_a_pause_at_on
     assert "The last attempt: POST" in str(calls[0].exception())
 
 
-async def test_confirming_ends_when_the_client_is_closed() -> None:
+async def test_aclose_ends_confirmation() -> None:
     api = Api([1])
     api.close_delay = 1e6
     client = client_of(api)
@@ -57,7 +57,7 @@ async def test_confirming_ends_when_the_client_is_closed() -> None:
     assert states(report) == {1: CloseState.ACCEPTED}
 
 
-async def test_closing_a_client_does_not_wait_for_a_limiter_that_will_not_end() -> None:
+async def test_aclose_does_not_wait_for_a_limiter_that_hangs() -> None:
     class Stuck(SlidingWindowLimiter):
         stuck = True
 
@@ -78,10 +78,10 @@ async def test_closing_a_client_does_not_wait_for_a_limiter_that_will_not_end() 
     await asyncio.wait({call})
 
 
-# --- a batch that is left
+# --- an abandoned batch
 
 
-async def test_leaving_the_loop_stops_everything_in_that_very_moment() -> None:
+async def test_leaving_the_loop_stops_the_batch_at_once() -> None:
     api = Api(range(1, 31), latency=0.1)
     async with client_of(api, max_connections=20) as client:
         batch = client.smart_trades.close_many(range(1, 31))
@@ -91,13 +91,13 @@ async def test_leaving_the_loop_stops_everything_in_that_very_moment() -> None:
         await asyncio.sleep(10)
     assert set(api.posts) == sent
     assert len(sent) >= 20
-    holds_against(api, report)
+    assert_report_is_true(api, report)
     for outcome in report:
         if outcome.trade_id in sent:
             assert outcome.state in {CloseState.ACCEPTED, CloseState.UNKNOWN}
 
 
-async def test_a_task_cancelled_while_it_waits_for_an_outcome_stops_the_batch() -> None:
+async def test_task_cancelled_while_it_waits_for_an_outcome_stops_the_batch() -> None:
     api = Api([1, 2, 3], latency=10.0)
 
     async def iterate() -> None:
@@ -116,7 +116,7 @@ async def test_a_task_cancelled_while_it_waits_for_an_outcome_stops_the_batch() 
     assert len(api.requests) == 1
 
 
-async def test_an_iterator_that_nobody_asked_for_anything_sends_nothing() -> None:
+async def test_iterator_that_was_never_advanced_sends_nothing() -> None:
     api = Api([1])
     async with client_of(api) as client:
         batch = client.smart_trades.close_many([1])
@@ -129,7 +129,7 @@ async def test_an_iterator_that_nobody_asked_for_anything_sends_nothing() -> Non
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 @pytest.mark.parametrize("ids", [[1], [1, 2, 3]])
-async def test_closes_whose_tasks_begin_at_once_are_stopped_like_any_others(
+async def test_refused_key_stops_closes_in_eager_tasks(
     ids: list[int],
 ) -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
@@ -147,7 +147,7 @@ async def test_closes_whose_tasks_begin_at_once_are_stopped_like_any_others(
     assert waited.counts == {CloseState.UNKNOWN: len(ids)}
 
 
-async def test_closing_the_iterator_stops_the_batch_too() -> None:
+async def test_closing_the_iterator_stops_the_batch() -> None:
     api = Api([1, 2, 3], latency=0.1)
     async with client_of(api, max_connections=1) as client:
         outcomes = aiter(client.smart_trades.close_many([1, 2, 3]))
@@ -157,7 +157,7 @@ async def test_closing_the_iterator_stops_the_batch_too() -> None:
     assert api.posts.total() <= 2
 
 
-async def test_the_time_of_an_outcome_counts_from_the_start_of_its_batch() -> None:
+async def test_elapsed_counts_from_the_start_of_the_batch() -> None:
     await asyncio.sleep(500)
     async with client_of(Api([1])) as client:
         closing = asyncio.ensure_future(client.smart_trades.close_many([1]))

@@ -1,4 +1,4 @@
-"""What a user of httpx expects to go on working."""
+"""What users of httpx expect to keep working."""
 
 from collections.abc import AsyncIterator
 
@@ -10,14 +10,14 @@ from tests.support import BASE_URL, KEY, SECRET, trade_json
 from threecommas_async import AsyncClient, NotFoundError, ResponseDecodeError, RetryPolicy
 from threecommas_async.endpoint import Endpoint, Safety
 
-# respx steps in where httpx and httpcore meet, which aiohttp's connections go around.
+# respx patches the layer between httpx and httpcore, which aiohttp's connections bypass.
 respx_works_here = pytest.mark.own_transport
 
 CLOSE_7 = f"{BASE_URL}/v2/smart_trades/7/close_by_market"
 
 
 @respx_works_here
-async def test_respx_stands_in_for_the_api() -> None:
+async def test_respx_can_mock_the_api() -> None:
     with respx.mock:
         route = respx.post(CLOSE_7).respond(201, json=trade_json(7, "panic_sell_pending"))
         async with AsyncClient(KEY, secret=SECRET) as client:
@@ -30,7 +30,7 @@ async def test_respx_stands_in_for_the_api() -> None:
 
 
 @respx_works_here
-async def test_respx_can_refuse() -> None:
+async def test_respx_can_mock_a_refusal() -> None:
     with respx.mock:
         respx.post(CLOSE_7).respond(
             404, json={"error": "Not found", "error_description": "Smart Trade not found"}
@@ -41,7 +41,7 @@ async def test_respx_can_refuse() -> None:
 
 
 @respx_works_here
-async def test_respx_can_fail_on_the_way_and_the_trade_is_read() -> None:
+async def test_respx_can_mock_a_timeout_after_which_the_trade_is_read() -> None:
     with respx.mock:
         respx.post(CLOSE_7).mock(side_effect=httpx.ReadTimeout)
         read = respx.get(f"{BASE_URL}/v2/smart_trades/7").respond(
@@ -52,8 +52,8 @@ async def test_respx_can_fail_on_the_way_and_the_trade_is_read() -> None:
     assert read.call_count == 1
 
 
-class BreaksOff(httpx.AsyncByteStream):
-    """A body of which only a part comes."""
+class TruncatedBody(httpx.AsyncByteStream):
+    """A body that breaks off after its first part."""
 
     closed = False
 
@@ -65,8 +65,8 @@ class BreaksOff(httpx.AsyncByteStream):
         self.closed = True
 
 
-async def test_an_answer_of_a_transport_of_ones_own_may_break_off_and_is_closed() -> None:
-    body = BreaksOff()
+async def test_truncated_answer_of_a_custom_transport_raises_decode_error_and_is_closed() -> None:
+    body = TruncatedBody()
 
     async def handler(_: httpx.Request) -> httpx.Response:
         return httpx.Response(201, stream=body)
