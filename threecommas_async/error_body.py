@@ -10,15 +10,22 @@ import json
 from itertools import islice
 from typing import Final, NamedTuple, cast
 
-__all__ = ["LONGEST_BODY", "LONGEST_TEXT", "ErrorBody", "one_line", "read_error_body", "shortened"]
+__all__ = [
+    "MAX_BODY_LENGTH",
+    "MAX_TEXT_LENGTH",
+    "ErrorBody",
+    "one_line",
+    "read_error_body",
+    "shortened",
+]
 
-LONGEST_TEXT: Final = 500
+MAX_TEXT_LENGTH: Final = 500
 """Maximum characters of each text of a server."""
-LONGEST_BODY: Final = 10_000
+MAX_BODY_LENGTH: Final = 10_000
 """Maximum characters of the body of an error answer."""
 
-_MOST_ATTRIBUTES: Final = 20
-_MOST_MESSAGES: Final = 5
+_MAX_ATTRIBUTES: Final = 20
+_MAX_MESSAGES: Final = 5
 
 
 class ErrorBody(NamedTuple):
@@ -56,17 +63,17 @@ def read_error_body(body: str) -> ErrorBody:
         return ErrorBody()
 
 
-def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return at most `longest` characters of a text, on one line and all printable."""
+def one_line(text: str, max_length: int = MAX_TEXT_LENGTH) -> str:
+    """Return at most `max_length` characters of a text, on one line and all printable."""
     text = text.strip()
-    start = text[: 2 * longest]  # bounds the work: the text may have any length
+    start = text[: 2 * max_length]  # bounds the work: the text may have any length
     line = " ".join("".join(c if c.isprintable() else " " for c in start).split())
-    return shortened(line if start == text else line + "…", longest)
+    return shortened(line if start == text else line + "…", max_length)
 
 
-def shortened(text: str, longest: int) -> str:
-    """Return at most `longest` characters of a text, with an ellipsis if it was cut."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def shortened(text: str, max_length: int) -> str:
+    """Return at most `max_length` characters of a text, with an ellipsis if it was cut."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def _text(value: object) -> str | None:
@@ -82,10 +89,10 @@ def _attributes(value: object) -> dict[str, tuple[str, ...]]:
     fields = cast("dict[str, object]", value)
     return {
         one_line(name): _messages(messages)
-        for name, messages in islice(fields.items(), _MOST_ATTRIBUTES)
+        for name, messages in islice(fields.items(), _MAX_ATTRIBUTES)
     }
 
 
 def _messages(value: object) -> tuple[str, ...]:
     messages = cast("list[object]", value) if isinstance(value, list) else [value]
-    return tuple(one_line(str(message)) for message in messages[:_MOST_MESSAGES])
+    return tuple(one_line(str(message)) for message in messages[:_MAX_MESSAGES])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .error_body import LONGEST_BODY, one_line, read_error_body, shortened
+from .error_body import MAX_BODY_LENGTH, one_line, read_error_body, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ __all__ = [
     "fate_of_status",
 ]
 
-_LONGEST_REASON = 2_000
+_MAX_REASON_LENGTH = 2_000
 # Words in the text of a 403 that is about the key, not about the entity.
 _KEY_WORDS = ("permission", "scope", "api key", "api_key")
 
@@ -258,7 +258,7 @@ class APIStatusError(ThreeCommasError):
         self.fate = fate_of_status(status_code, from_api=self.from_api)
         self.may_have_taken_effect = may_have_taken_effect
         super().__init__(self._message(body))
-        self.body = shortened(body, LONGEST_BODY)
+        self.body = shortened(body, MAX_BODY_LENGTH)
 
     def _message(self, body: str) -> str:
         reason = self.error or read_error_body(body).plain or "without an error text"
@@ -266,7 +266,7 @@ class APIStatusError(ThreeCommasError):
             reason += f": {self.error_description}"
         for name, messages in self.error_attributes.items():
             reason += f"; {name}: {', '.join(messages)}"
-        reason = shortened(reason, _LONGEST_REASON)
+        reason = shortened(reason, _MAX_REASON_LENGTH)
         text = f"{self.method} {self.path}: {self.status_code} {reason}"
         if self.request_id:
             text += f" [request {self.request_id}]"

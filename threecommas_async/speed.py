@@ -88,7 +88,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._origin = ""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and read the whole answer."""
+        """Send, and read the whole answer, see `httpx.AsyncBaseTransport`."""
         try:
             return await self._exchange(request)
         except _AIOHTTP_ERRORS as error:

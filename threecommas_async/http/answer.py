@@ -1,7 +1,7 @@
 """Reading of an answer: the head first, then a body of bounded size, decompressed.
 
-Decides how long a body may be and, where it does not arrive whole, whether its status alone will
-do. What an answer means for a call is decided in `exchange` and `refusals`.
+Decides how long a body may be, and whether the status is enough if the body does not arrive
+completely. What an answer means for a call is decided in `exchange` and `refusals`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ async def receive(
         assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an async client's always is
         return await decompress(head, await collect(stream, head, max_bytes), max_bytes)
     finally:
-        with suppress(Exception):  # of the user's transport: the answer is known all the same
+        with suppress(Exception):  # a user's transport may fail to close; the answer is known
             await response.aclose()
 
 
@@ -164,7 +164,7 @@ async def collect(chunks: AsyncIterable[bytes], head: Answer, max_bytes: int) ->
     Raises:
         BodyTooLarge: there are more than `max_bytes`; no chunk after that is read.
         BodyError: the body of an error status broke off, or that of a 429 or 418 came too slowly;
-            the status is known all the same.
+            the status is known.
     """
     body, broke_off = bytearray(), False
     try:

@@ -49,8 +49,8 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - never given by us
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
+        local_address: str | None = None,  # noqa: ARG002 - part of the interface
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - part of the interface
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first of the host's addresses that answers (happy eyeballs).
 
@@ -171,8 +171,7 @@ async def _open_stream(
 class _AwaitingTLS(httpcore.AsyncNetworkStream):
     """A connection before its TLS handshake; nothing is read or written until then.
 
-    Plain text that an attacker injects thus reaches the handshake, which fails, and is never taken
-    for an answer.
+    So plain text that an attacker injects breaks the handshake, and is never taken for an answer.
     """
 
     def __init__(self, connected: socket.socket) -> None:

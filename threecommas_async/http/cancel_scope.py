@@ -75,7 +75,7 @@ class CancelScope:
         self._cancel_due(math.inf)
 
     def forget(self) -> None:
-        """Forget the tasks of an event loop that was closed in mid-run."""
+        """Forget the tasks of an event loop that was closed while running."""
         self._ends_at.clear()
         self._cancelled_before.clear()
         self._cancelled.clear()

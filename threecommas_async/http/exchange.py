@@ -63,7 +63,7 @@ class Exchange:
         self._timeouts = CancelScope()
 
     def forget(self) -> None:
-        """Forget the attempts of an event loop that was closed in mid-run."""
+        """Forget the attempts of an event loop that was closed while running."""
         self._timeouts.forget()
 
     async def send(

@@ -45,7 +45,7 @@ class Gate:
             ConfigurationError: another process or event loop uses the gate.
         """
         if self._owner.enter():
-            self._reset()  # the calls of an event loop that was closed in mid-run never leave
+            self._reset()  # the calls of an event loop that was closed while running never leave
         if self._free > self._reserved_from(closing):
             self._free -= 1
             return
@@ -60,7 +60,7 @@ class Gate:
 
     def leave(self) -> None:
         """End a call, and admit the next waiter that may enter."""
-        # A call of an event loop closed in mid-run may still leave, after `_reset`.
+        # A call of an event loop closed while running may still leave, after `_reset`.
         self._free = min(self._free + 1, self._size)
         if self._queue and not self._owner.gone:
             self._admit_next()

@@ -134,7 +134,7 @@ class Pipeline:
         entity_id: int | None = None,
         slot_within: float | None = None,
     ) -> Response[T]:
-        """Send one call, again where that is safe, and return its parsed answer.
+        """Send one call, repeat it if that is safe and necessary, and return its parsed answer.
 
         Args:
             endpoint: the operation.

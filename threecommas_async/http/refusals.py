@@ -1,6 +1,6 @@
 """Answers with an error status: the error for each, and the block that a 429 or 418 sets.
 
-Pure: the answer comes in redacted, and whoever calls applies the block.
+The answer is redacted before, and `pipeline` applies the block.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _SHORTEST_BAN = 120.0
 # A `Date` header further off than this is wrong; the local clock is used instead.
 _MAX_SKEW = timedelta(days=1)
 # Maximum seconds of a block: the longest documented ban.
-_LONGEST_BLOCK = 3 * 24 * 3600.0
+_MAX_BLOCK = 3 * 24 * 3600.0
 
 _NEXT_REQUEST = re.compile(r"next request at (\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)", re.IGNORECASE)
 
@@ -218,7 +218,7 @@ def read_block(
     named = seconds is not None
     if seconds is None:
         seconds = _SHORTEST_BAN if status_code == 418 else penalty  # noqa: PLR2004 - HTTP status
-    seconds = min(seconds, _LONGEST_BLOCK)
+    seconds = min(seconds, _MAX_BLOCK)
     return Block(seconds, datetime.fromtimestamp(now.timestamp() + seconds, UTC), named)
 
 

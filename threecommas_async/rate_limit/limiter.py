@@ -225,7 +225,7 @@ class SlidingWindowLimiter(_Cooldown):
         try:
             now = self._enter()
         except RuntimeError:
-            return  # the event loop was closed in mid-run; `_enter` on the next holds the slot
+            return  # the event loop was closed while running; `_enter` on the next holds the slot
         permit.end(now, sent=sent, late=late)
         self._serve()
 
