@@ -1,7 +1,7 @@
-"""What the body of an error answer says, bounded and fit for one line of a log.
+"""Texts from outside, made safe for logs, and the error fields in the body of an answer.
 
-Whatever answers may send megabytes, line ends that forge log records, or characters that turn a
-terminal's text around. What a reader needs is the beginning, on one line.
+A server or proxy may send megabytes, line breaks that forge log records, or characters that reverse
+a terminal's text. So every text is cut to one printable line of bounded length.
 """
 
 from __future__ import annotations
@@ -10,15 +10,22 @@ import json
 from itertools import islice
 from typing import Final, NamedTuple, cast
 
-__all__ = ["LONGEST_BODY", "LONGEST_TEXT", "ErrorBody", "one_line", "read_error_body", "shortened"]
+__all__ = [
+    "MAX_BODY_LENGTH",
+    "MAX_TEXT_LENGTH",
+    "ErrorBody",
+    "one_line",
+    "read_error_body",
+    "shortened",
+]
 
-LONGEST_TEXT: Final = 500
-"""Characters kept of each text of a server."""
-LONGEST_BODY: Final = 10_000
-"""Characters kept of the body of an error answer."""
+MAX_TEXT_LENGTH: Final = 500
+"""Maximum characters of each text of a server."""
+MAX_BODY_LENGTH: Final = 10_000
+"""Maximum characters of the body of an error answer."""
 
-_MOST_ATTRIBUTES: Final = 20
-_MOST_MESSAGES: Final = 5
+_MAX_ATTRIBUTES: Final = 20
+_MAX_MESSAGES: Final = 5
 
 
 class ErrorBody(NamedTuple):
@@ -27,8 +34,8 @@ class ErrorBody(NamedTuple):
     Attributes:
         error: the API's code or short text; None without a JSON body.
         description: the API's longer text; None without one.
-        attributes: field name to messages.
-        plain: the beginning of a body that is written for people; empty for HTML and JSON.
+        attributes: messages by field name.
+        plain: the beginning of a plain text body; empty for HTML and JSON.
     """
 
     error: str | None = None
@@ -38,7 +45,7 @@ class ErrorBody(NamedTuple):
 
 
 def read_error_body(body: str) -> ErrorBody:
-    """Read the body of an error answer; plain text and HTML are documented for 429, 502, 504."""
+    """Read the body of an error answer: JSON, or as documented for 429, 502, 504 text or HTML."""
     try:
         data: object = json.loads(body)
         if not isinstance(data, dict):
@@ -52,21 +59,21 @@ def read_error_body(body: str) -> ErrorBody:
     except ValueError:
         text = one_line(body)
         return ErrorBody(plain="" if text.startswith("<") else text)
-    except RecursionError:  # JSON all the same
+    except RecursionError:  # JSON, but nested too deeply
         return ErrorBody()
 
 
-def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
-    """Return the beginning of a text, without line ends and what else cannot be printed."""
+def one_line(text: str, max_length: int = MAX_TEXT_LENGTH) -> str:
+    """Return at most `max_length` characters of a text, on one line and all printable."""
     text = text.strip()
-    start = text[: 2 * longest]  # no more is looked at: the text may be of any length
+    start = text[: 2 * max_length]  # bounds the work: the text may have any length
     line = " ".join("".join(c if c.isprintable() else " " for c in start).split())
-    return shortened(line if start == text else line + "…", longest)
+    return shortened(line if start == text else line + "…", max_length)
 
 
-def shortened(text: str, longest: int) -> str:
-    """Return a text of at most this many characters, with an ellipsis where it was cut."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+def shortened(text: str, max_length: int) -> str:
+    """Return at most `max_length` characters of a text, with an ellipsis if it was cut."""
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def _text(value: object) -> str | None:
@@ -74,7 +81,7 @@ def _text(value: object) -> str | None:
 
 
 def _attributes(value: object) -> dict[str, tuple[str, ...]]:
-    """Read field name to messages; documented as a string, an object in every example."""
+    """Read messages by field name. The API documents a string, but every example has an object."""
     if not value:
         return {}
     if not isinstance(value, dict):
@@ -82,10 +89,10 @@ def _attributes(value: object) -> dict[str, tuple[str, ...]]:
     fields = cast("dict[str, object]", value)
     return {
         one_line(name): _messages(messages)
-        for name, messages in islice(fields.items(), _MOST_ATTRIBUTES)
+        for name, messages in islice(fields.items(), _MAX_ATTRIBUTES)
     }
 
 
 def _messages(value: object) -> tuple[str, ...]:
     messages = cast("list[object]", value) if isinstance(value, list) else [value]
-    return tuple(one_line(str(message)) for message in messages[:_MOST_MESSAGES])
+    return tuple(one_line(str(message)) for message in messages[:_MAX_MESSAGES])

@@ -1,8 +1,9 @@
-"""TCP and TLS for httpcore, straight on asyncio.
+"""A network backend for httpcore that uses asyncio directly: TCP and TLS, no HTTP.
 
-httpcore's own backend goes through anyio, whose cancel scopes around each read and write cost more
-than half of what the HTTP parsing itself does. httpcore lets a network backend be handed in; this
-is one. HTTP stays with httpcore and h11.
+httpcore's own backend uses anyio, whose cancel scopes around each read and write cost more than
+half as much CPU time as parsing HTTP. This one also refuses to start a request on a connection that
+holds unread bytes: they would be taken for the answer.
+https://www.encode.io/httpcore/network-backends/
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioBackend"]
 
-# An address that does not answer gets so many seconds before the next is tried beside it.
-_HEAD_START = 0.25
-# Beyond so many bytes that nobody has read, the peer is made to wait.
+# Seconds after which the next address is tried as well (RFC 8305 recommends 0.25).
+_HAPPY_EYEBALLS_DELAY = 0.25
+# Pause reading above this many unread bytes.
 _HIGH_WATER = 256 * 1024
-# Looks at one socket past the event loop; Windows has no poll.
+# Maximum bytes of one read: httpcore parses them before other tasks run.
+_READ_SIZE = 16 * 1024
+# Looks at one socket without the event loop; Windows has no poll.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
-# So many bytes are read at a time, and parsed before anything else has its turn.
-_PIECE = 16 * 1024
 
 
 class AsyncioBackend(httpcore.AsyncNetworkBackend):
     """Opens TCP connections on the running event loop.
 
     Args:
-        encrypted: whether TLS is agreed on before anything is read from a connection.
+        encrypted: whether the connections use TLS. If so, nothing is read from one before the
+            handshake.
     """
 
     def __init__(self, *, encrypted: bool = False) -> None:
@@ -47,24 +49,26 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - never given by us
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
+        local_address: str | None = None,  # noqa: ARG002 - part of the interface
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - part of the interface
     ) -> httpcore.AsyncNetworkStream:
-        """Connect, trying the host's addresses side by side.
+        """Connect to the first of the host's addresses that answers (happy eyeballs).
 
-        `loop.create_connection` can do so too, but loses a socket when it is cancelled in the
-        moment in which the socket is connected.
+        asyncio's own `create_connection` leaks the socket if it is cancelled in the moment in which
+        the socket is connected.
         """
-        async with _connecting(timeout):
+        async with _connect_errors(timeout):
             loop = asyncio.get_running_loop()
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            connected = await start_connection(found, happy_eyeballs_delay=_HEAD_START)
-            return _Unencrypted(connected) if self._encrypted else await _open(connected)
+            addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            connected = await start_connection(
+                addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY
+            )
+            return _AwaitingTLS(connected) if self._encrypted else await _open_stream(connected)
 
 
 @asynccontextmanager
-async def _connecting(timeout: float | None) -> AsyncGenerator[None]:
-    """Bound the time, and turn whatever keeps a connection from being made into "not sent"."""
+async def _connect_errors(timeout: float | None) -> AsyncGenerator[None]:
+    """Limit the time, and raise every failure to connect as one of httpcore's: nothing was sent."""
     try:
         async with asyncio.timeout(timeout):
             yield
@@ -76,12 +80,12 @@ async def _connecting(timeout: float | None) -> AsyncGenerator[None]:
         raise httpcore.ConnectError(str(error)) from error
 
 
-class _Bytes(asyncio.Protocol):
-    """What has come in over a connection and was not read yet."""
+class _Protocol(asyncio.Protocol):
+    """Buffers the bytes that arrive on a connection until they are read."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()
-        self.over = True  # until it has begun
+        self.ended = True  # until `connection_made`
         self.error: Exception | None = None
         self.transport: asyncio.Transport
         self._reading_paused = False
@@ -91,7 +95,7 @@ class _Bytes(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.over = False
+        self.ended = False
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -101,11 +105,11 @@ class _Bytes(asyncio.Protocol):
         _wake(self._reader)
 
     def eof_received(self) -> None:
-        self.over = True
+        self.ended = True
         _wake(self._reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.over = True
+        self.ended = True
         self.error = exc
         _wake(self._reader)
         _wake(self._writer)
@@ -117,17 +121,17 @@ class _Bytes(asyncio.Protocol):
         self._writing_paused = False
         _wake(self._writer)
 
-    async def readable(self) -> None:
-        """Wait until there is something to read or the connection is over."""
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read or the connection has ended."""
         self._reader = asyncio.get_running_loop().create_future()
         try:
             await self._reader
         finally:
             self._reader = None
 
-    async def writable(self) -> None:
-        """Wait until what was written has found its way out, as far as it must."""
-        while self._writing_paused and not self.over:
+    async def drain(self) -> None:
+        """Wait until the transport's write buffer is below its limit."""
+        while self._writing_paused and not self.ended:
             self._writer = asyncio.get_running_loop().create_future()
             try:
                 await self._writer
@@ -135,7 +139,7 @@ class _Bytes(asyncio.Protocol):
                 self._writer = None
 
     def take(self, max_bytes: int) -> bytes:
-        """Take what has come in, up to so many bytes."""
+        """Remove and return at most this many bytes of the buffer."""
         data = bytes(self.buffer[:max_bytes])
         del self.buffer[:max_bytes]
         if self._reading_paused and len(self.buffer) <= _HIGH_WATER:
@@ -144,31 +148,30 @@ class _Bytes(asyncio.Protocol):
         return data
 
 
-async def _open(
+async def _open_stream(
     connected: socket.socket,
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> _Stream:
-    """Begin to read from a connected socket, encrypted from the first byte on or not at all."""
-    protocol = _Bytes()
+    """Start reading from a connected socket, with TLS from the first byte on if it is given."""
+    protocol = _Protocol()
     try:
         await asyncio.get_running_loop().create_connection(
             lambda: protocol, sock=connected, ssl=tls, server_hostname=server_hostname
         )
     except BaseException:
-        # Cancelled when TLS was agreed on already: to close it in good order would take time.
-        if not protocol.over:
+        # Cancelled after the TLS handshake: a graceful close would take time.
+        if not protocol.ended:
             protocol.transport.abort()
-        connected.close()  # where nobody has taken it over yet
+        connected.close()  # the transport may not own it yet
         raise
     return _Stream(protocol)
 
 
-class _Unencrypted(httpcore.AsyncNetworkStream):
-    """A connection of which nothing is read or written before TLS has been agreed on.
+class _AwaitingTLS(httpcore.AsyncNetworkStream):
+    """A connection before its TLS handshake; nothing is read or written until then.
 
-    What somebody in between writes in the clear thus reaches TLS, which refuses it, and can never
-    be taken for an answer.
+    So plain text that an attacker injects breaks the handshake, and is never taken for an answer.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -180,39 +183,39 @@ class _Unencrypted(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Go on encrypted."""
-        async with _connecting(timeout):
-            return await _open(self._socket, ssl_context, server_hostname)
+        """Return the encrypted stream, after the handshake."""
+        async with _connect_errors(timeout):
+            return await _open_stream(self._socket, ssl_context, server_hostname)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
     """One connection."""
 
-    def __init__(self, protocol: _Bytes) -> None:
+    def __init__(self, protocol: _Protocol) -> None:
         self._protocol = protocol
         self._between_requests = True
-        self._arrivals = _Selector()
-        self._arrivals.register(protocol.transport.get_extra_info("socket"), selectors.EVENT_READ)
+        self._selector = _Selector()
+        self._selector.register(protocol.transport.get_extra_info("socket"), selectors.EVENT_READ)
 
     async def read(
         self,
         max_bytes: int,
         timeout: float | None = None,
     ) -> bytes:
-        """Return what has come in; empty when the connection is over."""
+        """Return the bytes that have arrived; empty when the connection has ended."""
         protocol = self._protocol
-        self._between_requests = True  # what is written after this belongs to the next request
+        self._between_requests = True  # the next write starts a new request
         if protocol.buffer:
-            await asyncio.sleep(0)  # a flood does not keep the event loop to itself
-        elif not protocol.over:
+            await asyncio.sleep(0)  # let other tasks run while a flood of data arrives
+        elif not protocol.ended:
             try:
                 async with asyncio.timeout(timeout):
-                    await protocol.readable()
+                    await protocol.wait_readable()
             except TimeoutError as error:
                 raise httpcore.ReadTimeout(str(error)) from error
         if not protocol.buffer and protocol.error is not None:
             raise httpcore.ReadError(str(protocol.error)) from protocol.error
-        return protocol.take(min(max_bytes, _PIECE))
+        return protocol.take(min(max_bytes, _READ_SIZE))
 
     async def write(
         self,
@@ -222,39 +225,39 @@ class _Stream(httpcore.AsyncNetworkStream):
         """Send bytes.
 
         Raises:
-            ConnectError: they begin a request, but the connection is over or holds bytes that
-                would be taken for the answer. Nothing was sent.
+            ConnectError: the bytes start a request, but the connection has ended or holds bytes
+                that would be taken for its answer. Nothing was sent.
             WriteError: the connection broke in the middle of a request.
-            WriteTimeout: the other side does not take them.
+            WriteTimeout: the peer does not read them.
         """
         protocol = self._protocol
         if not buffer:
             return
-        # httpcore looks some turns of the event loop earlier; this is the last moment.
-        if self._between_requests and (protocol.over or protocol.buffer):
+        # httpcore checks some iterations of the event loop earlier; this is the last moment.
+        if self._between_requests and (protocol.ended or protocol.buffer):
             text = "the connection cannot be used any more; nothing was sent over it"
             raise httpcore.ConnectError(text) from protocol.error
         self._between_requests = False
-        if protocol.over:
+        if protocol.ended:
             text = "the connection was closed by the other side"
             raise httpcore.WriteError(text) from protocol.error
         protocol.transport.write(buffer)
         try:
             async with asyncio.timeout(timeout):
-                await protocol.writable()
+                await protocol.drain()
         except TimeoutError as error:
             raise httpcore.WriteTimeout(str(error)) from error
 
     async def aclose(self) -> None:
-        """Close at once: nothing that is not answered yet is of use any more."""
+        """Close at once, without flushing: an unanswered request cannot be answered any more."""
         self._protocol.transport.abort()
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's interface
-        """Tell about the connection; `is_readable` on an idle one means that it is no good."""
+        """Return a property of the connection; an idle one that `is_readable` is unusable."""
         if info == "is_readable":
             protocol = self._protocol
-            # The last one tells of what has arrived but was not read by the event loop yet.
-            return protocol.over or bool(protocol.buffer) or bool(self._arrivals.select(0))
+            # The selector sees bytes that the event loop has not read yet.
+            return protocol.ended or bool(protocol.buffer) or bool(self._selector.select(0))
         names = {"client_addr": "sockname", "server_addr": "peername"}
         return self._protocol.transport.get_extra_info(names.get(info, info))
 
