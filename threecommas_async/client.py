@@ -36,7 +36,7 @@ from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
 from .resources.smart_trades import SmartTrades
 from .resources.users import Users
 from .retry import RetryPolicy
-from .signing import Hidden, HmacSigner, JsonForm, RsaSigner, Signer
+from .signing import HmacSigner, JsonForm, RsaSigner, Secret, Signer
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class AsyncClient:
         hooks: Sequence[Hook] = (),
     ) -> None:
         # A traceback from below may show the locals of this frame: keep key and secret out of them.
-        key, secrets = Hidden(api_key), Hidden((secret, private_key))
+        key, secrets = Secret(api_key), Secret((secret, private_key))
         del api_key, secret, private_key
         url = _url(base_url)
         headers = {"Accept": "application/json", **check_mode(mode)}
@@ -195,9 +195,9 @@ class AsyncClient:
                 set.
         """
         # As in __init__: keep secrets out of the locals of this frame.
-        given = Hidden(settings)
+        given = Secret(settings)
         del settings
-        found = Hidden(read_env())
+        found = Secret(read_env())
         if given.value.keys() & {"secret", "private_key"}:
             found.value.pop("secret", None)
             found.value.pop("private_key", None)
@@ -264,7 +264,7 @@ class AsyncClient:
 
 
 def _signer(
-    secrets: Hidden[tuple[str | None, str | bytes | os.PathLike[str] | None]],
+    secrets: Secret[tuple[str | None, str | bytes | os.PathLike[str] | None]],
     json_form: JsonForm | None,
 ) -> Signer:
     _check_kind(json_form, (JsonForm, NoneType), "json_form")
@@ -363,7 +363,7 @@ def _connections(
 ) -> httpx.AsyncBaseTransport:
     # One TLS context for all connections, because creating one takes tens of milliseconds.
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
-    proxy = Hidden(environment_proxy(url))  # its URL may have a password
+    proxy = Secret(environment_proxy(url))  # its URL may have a password
     if proxy.value is None:
         return ConnectionSlots(url, tls, max_response_bytes)
     transport = _proxy_transport(proxy.value, tls, max_connections)

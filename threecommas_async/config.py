@@ -6,15 +6,15 @@ import os
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 from urllib.parse import urlsplit
 
-from .error_body import one_line
 from .errors import ConfigurationError
+from .text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "DEFAULT_BASE_URL",
-    "FOREVER",
+    "MAX_SECONDS",
     "EnvironmentSettings",
     "check_base_url",
     "check_count",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.3commas.io/public/api"
-FOREVER: Final = 1e12
+MAX_SECONDS: Final = 1e12
 """Seconds from which a duration is refused: no timer can handle it."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -103,7 +103,11 @@ def check_seconds(value: object, name: str) -> float:
     Raises:
         ConfigurationError: the value is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < FOREVER:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value < MAX_SECONDS
+    ):
         msg = f"{name} must be a positive number of seconds, not {one_line(repr(value), 50)}"
         raise ConfigurationError(msg)
     return float(value)

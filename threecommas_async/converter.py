@@ -33,8 +33,8 @@ from typing import (
 import attrs
 from cattrs import Converter
 
-from .error_body import one_line
 from .errors import InvalidRequestError
+from .text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

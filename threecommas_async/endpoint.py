@@ -37,7 +37,7 @@ class Safety(Enum):
 class Priority(IntEnum):
     """The order in which waiting calls get a slot. Lower goes first."""
 
-    IN_QUESTION = -1
+    IN_DOUBT = -1
     """Reads that find out whether a close was carried out, and the repetition of that close."""
     CLOSE = 0
     """Closing a position."""

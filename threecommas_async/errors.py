@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .error_body import MAX_BODY_LENGTH, one_line, read_error_body, shortened
+from .text import MAX_BODY_LENGTH, one_line, read_error_body, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

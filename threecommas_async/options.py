@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypedDict, TypeVar, cast
 
-from .config import FOREVER
-from .error_body import one_line
+from .config import MAX_SECONDS
 from .errors import InvalidRequestError
+from .text import one_line
 
 __all__ = [
     "CallOptions",
@@ -85,7 +85,7 @@ def check_seconds(value: object, name: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number of seconds, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
-    if not 0 <= value < FOREVER:
+    if not 0 <= value < MAX_SECONDS:
         msg = f"{name} must be a finite number of seconds from 0 up; nothing was sent"
         raise InvalidRequestError(msg)
     return float(value)

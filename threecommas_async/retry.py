@@ -24,7 +24,7 @@ from .errors import (
     ThreeCommasError,
 )
 
-__all__ = ["Register", "RetryPolicy", "Trace", "next_delay"]
+__all__ = ["RetryPolicy", "SendObserver", "Trace", "next_delay"]
 
 
 @frozen(kw_only=True)
@@ -99,14 +99,14 @@ def next_delay(
     return policy.pause(attempts) if repeat else None
 
 
-class Register(Protocol):
-    """The set of entities about which a request may have been carried out."""
+class SendObserver(Protocol):
+    """Is told about the requests of a call, to know which may have been carried out."""
 
-    def note(self, entity_id: int) -> None:
+    def on_send(self, entity_id: int) -> None:
         """Add an entity: a request about it is about to leave."""
         ...
 
-    def settle(self, entity_id: int) -> None:
+    def on_not_done(self, entity_id: int) -> None:
         """Remove an entity: certainly no attempt so far was carried out."""
         ...
 
@@ -114,7 +114,7 @@ class Register(Protocol):
 class Trace:
     """What has happened to one call so far; still valid after its task was cancelled."""
 
-    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "register", "unknown")
+    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "observer", "unknown")
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -127,15 +127,15 @@ class Trace:
         """Set by the caller: make no attempt after the one under way."""
         self.last_error: ThreeCommasError | None = None
         """The error of the last attempt that failed."""
-        self.register: Register | None = None
+        self.observer: SendObserver | None = None
         """Called before an attempt leaves; if it raises, nothing is sent."""
         self.entity_id = 0
-        """The entity that `register` is called with."""
+        """The entity that `observer` is called with."""
 
     def leave(self) -> None:
         """Record that an attempt is handed to the network now."""
-        if self.register is not None:
-            self.register.note(self.entity_id)
+        if self.observer is not None:
+            self.observer.on_send(self.entity_id)
         self.attempts += 1
         self.in_flight = True
 
@@ -144,8 +144,8 @@ class Trace:
         self.in_flight = False
         self.last_error = error
         self.unknown |= error.may_have_taken_effect
-        if not self.unknown and self.register is not None:
-            self.register.settle(self.entity_id)
+        if not self.unknown and self.observer is not None:
+            self.observer.on_not_done(self.entity_id)
 
     def explain(self, error: RequestNotSentError) -> RequestNotSentError:
         """Return an error that also names the error of the last attempt."""

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Confidential",
-    "Hidden",
     "HmacSigner",
     "JsonForm",
     "RsaSigner",
@@ -125,10 +124,6 @@ class Secret(Confidential, Generic[T]):
 
     def __init__(self, value: T) -> None:
         self.value = value
-
-
-Hidden = Secret
-"""The former name of `Secret`, for `client` until it is renamed there."""
 
 
 class HmacSigner(Confidential):

@@ -167,6 +167,23 @@ async def test_429_blocks_with_the_default_penalty_if_the_limiter_has_none() -> 
     assert second >= first + 300
 
 
+async def test_block_that_a_limiter_failed_to_set_refuses_calls_whose_deadline_it_exceeds() -> None:
+    class Forgetful(SlidingWindowLimiter):
+        async def block(self, seconds: float) -> None:
+            raise OSError("the store is full")
+
+    api = Api([1, 2])
+    api.faults[1] = [answering(lambda: httpx.Response(429))]
+    async with client_of(api, limiter=Forgetful()) as client:
+        with pytest.raises(RateLimitError):
+            await client.smart_trades.close_by_market(1, deadline=5)
+        with pytest.raises(RequestNotSentError, match="429 or 418") as caught:
+            await client.smart_trades.close_by_market(2, deadline=60)
+    assert caught.value.available_in is not None
+    assert caught.value.available_in > 200
+    assert asyncio.get_running_loop().time() < 10
+
+
 async def test_limiter_that_grants_slots_during_a_block_does_not_freeze_the_loop() -> None:
     class Careless(SlidingWindowLimiter):
         async def acquire(self, *args: Any, **options: Any) -> Permit:
@@ -224,10 +241,10 @@ async def test_reads_waiting_for_their_endpoint_limit_do_not_delay_a_close() -> 
     from threecommas_async.resources.smart_trades import LIST  # noqa: PLC0415
 
     limiter = SlidingWindowLimiter(limit=100)
-    permits = [await limiter.acquire(Priority.IN_QUESTION, bucket=LIST.bucket) for _ in range(40)]
+    permits = [await limiter.acquire(Priority.IN_DOUBT, bucket=LIST.bucket) for _ in range(40)]
     for permit in permits:
         await limiter.release(permit, sent=True)
-    held_up = asyncio.create_task(limiter.acquire(Priority.IN_QUESTION, bucket=LIST.bucket))
+    held_up = asyncio.create_task(limiter.acquire(Priority.IN_DOUBT, bucket=LIST.bucket))
     await asyncio.sleep(0)
     await limiter.acquire(Priority.CLOSE)
     assert asyncio.get_running_loop().time() < 1

@@ -157,7 +157,7 @@ class Reader(Generic[T]):
 
         try:
             await asyncio.sleep(_BATCH_DELAY)
-            await self.read_many(batch.pending, on_result, Priority.IN_QUESTION, on_first_send)
+            await self.read_many(batch.pending, on_result, Priority.IN_DOUBT, on_first_send)
         finally:
             on_first_send()
             for entity_id, future in batch.futures.items():
@@ -182,15 +182,15 @@ class _ReadBatch(Generic[T]):
 
 
 class _SendObserver:
-    """Calls back when a request is sent: a `retry.Register` that keeps no ids."""
+    """Calls back when a request is sent: a `retry.SendObserver` that keeps no ids."""
 
     def __init__(self, on_send: Callable[[], None]) -> None:
         self._on_send = on_send
 
-    def note(self, entity_id: int) -> None:  # noqa: ARG002 - a listing is about no single entity
+    def on_send(self, entity_id: int) -> None:  # noqa: ARG002 - a listing is about no single entity
         self._on_send()
 
-    def settle(self, entity_id: int) -> None:
+    def on_not_done(self, entity_id: int) -> None:
         """Do nothing: the request was sent, even if it failed."""
 
 
@@ -222,7 +222,7 @@ async def _search_listings(
         The error that prevents every further read as well (`stops_everything`), if any.
     """
     trace = Trace()
-    trace.register = _SendObserver(on_first_send)
+    trace.observer = _SendObserver(on_first_send)
     for listing in target.listings(priority, trace):
         pages = 0
         try:

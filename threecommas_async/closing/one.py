@@ -79,7 +79,7 @@ async def close_one(  # noqa: PLR0913 - the parts of one close, by name
         return evolve(turn, attempts=0, elapsed=clock() - started_at)
     outcome: CloseOutcome[T] | None = None
     try:
-        trace.register, trace.entity_id = registry, entity_id
+        trace.observer, trace.entity_id = registry, entity_id
         close = _Close(target, entity_id, policy, read, trace, listed, on_error)
         verdict = await close.run()
         outcome = CloseOutcome(

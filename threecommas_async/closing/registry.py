@@ -96,11 +96,11 @@ class CloseRegistry(Generic[T]):
             or entity_id in self._in_bulk_closes
         )
 
-    def note(self, entity_id: int) -> None:
+    def on_send(self, entity_id: int) -> None:
         """Register that the close whose turn it is is about to be sent."""
         self._sent.add(entity_id)
 
-    def settle(self, entity_id: int) -> None:
+    def on_not_done(self, entity_id: int) -> None:
         """Register that this close was not carried out; doubt left by other closes remains."""
         self._sent.discard(entity_id)
 

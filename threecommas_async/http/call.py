@@ -18,9 +18,9 @@ from attrs import field, frozen
 
 from ..converter import check_returns, to_json
 from ..endpoint import Endpoint, Priority, Safety
-from ..error_body import one_line
 from ..errors import InvalidRequestError
 from ..options import CallOptions, check_options, check_time
+from ..text import one_line
 
 __all__ = ["Call", "QueryValue", "Response", "prepare"]
 

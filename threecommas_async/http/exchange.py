@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import httpx
 
 from ..converter import StructureError, decode_in_steps
-from ..error_body import one_line
 from ..errors import Fate, ResponseDecodeError, ThreeCommasError
+from ..text import one_line
 from .answer import Answer, BodyError, receive
 from .call import Response
 from .cancel_scope import CancelScope

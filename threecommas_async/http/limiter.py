@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import RequestNotSentError, ThreeCommasError
 from ..logs import log
-from ..rate_limit import NoLimit, Permit
+from ..rate_limit import NoLimit, Permit, no_slot_error
 
 if TYPE_CHECKING:
     from ..endpoint import Bucket, Priority
@@ -42,6 +42,7 @@ class GuardedLimiter:
         self._calls = calls
         self._blocked_until = -math.inf
         self._paused_until = -math.inf
+        self._pauses = 0
 
     async def acquire(
         self, priority: Priority, bucket: Bucket | None, deadline: float | None
@@ -52,7 +53,9 @@ class GuardedLimiter:
             RequestNotSentError: no slot before the deadline, or the limiter failed.
         """
         loop = asyncio.get_running_loop()
-        while (blocked := self._blocked_until - loop.time()) > 0:  # noqa: ASYNC110 - it may grow
+        while (blocked := self._blocked_until - loop.time()) > 0:
+            if deadline is not None and deadline < self._blocked_until:
+                raise no_slot_error(blocked, blocked=blocked)
             await asyncio.sleep(blocked)
         if deadline is not None:
             deadline -= min(_REFUSAL_MARGIN, (deadline - loop.time()) / 2)
@@ -100,11 +103,18 @@ class GuardedLimiter:
 
     def pause(self, seconds: float) -> None:
         """Send nothing while the body of a 429 or 418 is read, which may say for how long."""
-        self._paused_until = asyncio.get_running_loop().time() + seconds
+        now = asyncio.get_running_loop().time()
+        self._pauses = 1 + (self._pauses if now < self._paused_until else 0)
+        self._paused_until = now + seconds
 
     def resume(self) -> None:
-        """End `pause`: the body was read, and `block` was called if it sets one."""
-        self._paused_until = -math.inf
+        """End `pause`: the body was read, and `block` was called if it sets one.
+
+        Bodies of other refusals may still be on their way.
+        """
+        self._pauses -= 1
+        if self._pauses <= 0:
+            self._paused_until = -math.inf
 
     def silent_for(self) -> float:
         """Return the seconds for which nothing may be sent, because of a block or a pause."""

@@ -339,7 +339,7 @@ class Pipeline:
         else:
             phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
             timeout = sum(math.inf if phase is None else phase for phase in phases)
-        if call.priority is Priority.IN_QUESTION and not call.unsafe:
+        if call.priority is Priority.IN_DOUBT and not call.unsafe:
             timeout = min(timeout, _LOOKUP_TIMEOUT)
         return timeout if timeout < math.inf else None
 

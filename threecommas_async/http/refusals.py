@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attrs import frozen
 
-from ..error_body import read_error_body
 from ..errors import (
     APIStatusError,
     AuthenticationError,
@@ -28,6 +27,7 @@ from ..errors import (
     UnprocessableEntityError,
     fate_of_status,
 )
+from ..text import read_error_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,7 +4,7 @@ Decides how many requests leave in any rolling window, in which order waiting ca
 how long nothing is sent after a refusal. To write your own limiter, see `RateLimiter` and `Permit`.
 """
 
-from .limiter import NoLimit, Permit, RateLimiter, SlidingWindowLimiter
+from .limiter import NoLimit, Permit, RateLimiter, SlidingWindowLimiter, no_slot_error
 from .queue import Waiter, WaitQueue
 from .window import SlidingWindow
 
@@ -16,4 +16,5 @@ __all__ = [
     "SlidingWindowLimiter",
     "WaitQueue",
     "Waiter",
+    "no_slot_error",
 ]

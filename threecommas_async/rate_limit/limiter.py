@@ -27,7 +27,14 @@ from .window import SlidingWindow
 if TYPE_CHECKING:
     from ..endpoint import Bucket
 
-__all__ = ["NoLimit", "Permit", "RateLimiter", "SlidingWindow", "SlidingWindowLimiter"]
+__all__ = [
+    "NoLimit",
+    "Permit",
+    "RateLimiter",
+    "SlidingWindow",
+    "SlidingWindowLimiter",
+    "no_slot_error",
+]
 
 
 _Windows: TypeAlias = tuple[SlidingWindow, ...]
@@ -138,7 +145,7 @@ class NoLimit(_Cooldown):
         now = self._enter()
         while blocked := self.blocked_for():
             if deadline is not None and deadline < now + blocked:
-                raise _no_slot_error(blocked, blocked=blocked)
+                raise no_slot_error(blocked, blocked=blocked)
             await asyncio.sleep(blocked)
             now = self._owner.time()
         return Permit()
@@ -286,7 +293,7 @@ class SlidingWindowLimiter(_Cooldown):
 
     def _no_slot(self, priority: Priority, windows: _Windows, now: float) -> RequestNotSentError:
         available_at = self._available_at(priority, windows, now)
-        return _no_slot_error(available_at - now, blocked=self.blocked_for())
+        return no_slot_error(available_at - now, blocked=self.blocked_for())
 
     def _serve(self) -> None:
         """Grant the free slots, closes first, and set the timer for the remaining waiters."""
@@ -367,7 +374,13 @@ def _take(windows: _Windows) -> Permit:
     return Permit(windows)
 
 
-def _no_slot_error(available_in: float, *, blocked: float) -> RequestNotSentError:
+def no_slot_error(available_in: float, *, blocked: float) -> RequestNotSentError:
+    """Return the error of a call for which there is no slot before its deadline.
+
+    Args:
+        available_in: seconds until a slot is to be expected.
+        blocked: seconds for which the server refuses everything; 0.0 if it does not.
+    """
     available_in = max(0.0, available_in)
     why = (
         f"the server has refused everything (429 or 418) for another {blocked:.0f} s"

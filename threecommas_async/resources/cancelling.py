@@ -107,7 +107,7 @@ class _Canceller:
             path={"trade_id": entity_id},
             options=self._options,
             trace=trace,
-            priority=Priority.IN_QUESTION,
+            priority=Priority.IN_DOUBT,
             entity_id=entity_id,
             slot_within=_MAX_READ_AGE,
         )
@@ -139,7 +139,7 @@ class _Canceller:
 
     async def _read_first(self, entity_id: int) -> SmartTrade:
         try:
-            return await self._target.read(entity_id, Priority.IN_QUESTION)
+            return await self._target.read(entity_id, Priority.IN_DOUBT)
         except ThreeCommasError as error:
             if is_not_found(error) or error.stops_everything:
                 raise

@@ -27,7 +27,6 @@ from ..closing import (
     wait_closed,
 )
 from ..endpoint import Endpoint, Priority
-from ..error_body import one_line
 from ..errors import InvalidRequestError, ThreeCommasError
 from ..options import (
     CallOptions,
@@ -39,6 +38,7 @@ from ..options import (
     check_seconds,
 )
 from ..retry import Trace
+from ..text import one_line
 from .filters import match_filters
 from .listing import PAGE_SIZE
 
@@ -128,7 +128,7 @@ class ClosableResource(Generic[T]):
             options=options,
             trace=trace,
             # A close in doubt must not wait behind hundreds that have not been sent yet.
-            priority=Priority.IN_QUESTION if trace.unknown else None,
+            priority=Priority.IN_DOUBT if trace.unknown else None,
             entity_id=entity_id,
         )
         return answer.data
@@ -213,7 +213,7 @@ class ClosableResource(Generic[T]):
             target,
             trade_id,
             policy=self._pipeline.retry,
-            read=lambda entity_id: target.read(entity_id, Priority.IN_QUESTION),
+            read=lambda entity_id: target.read(entity_id, Priority.IN_DOUBT),
             trace=trace,
         )
         outcome: CloseOutcome[T]
