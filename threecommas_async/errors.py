@@ -143,7 +143,7 @@ class OutcomeUnknownError(ThreeCommasError):
     call. For a call that only reads, nothing has changed and it may simply be repeated.
     """
 
-    may_have_taken_effect = True
+    may_have_taken_effect: bool = True
     fate = Fate.UNKNOWN
 
     def __init__(
@@ -162,7 +162,7 @@ class ResponseDecodeError(ThreeCommasError):
         body: the complete body as text, without the key and signature: it may hold new ids.
     """
 
-    may_have_taken_effect = True
+    may_have_taken_effect: bool = True
     fate = Fate.DONE
 
     def __init__(  # noqa: PLR0913 - the facts of one answer
@@ -191,7 +191,7 @@ class ResponseDecodeError(ThreeCommasError):
         self.method = method
         self.path = path
         self.body = body
-        self.request_id = request_id and one_line(request_id)
+        self.request_id: str | None = request_id and one_line(request_id)
 
 
 class CloseFailedError(ThreeCommasError):
@@ -252,13 +252,13 @@ class APIStatusError(ThreeCommasError):
         self.path = path
         self.error = error
         self.error_description = error_description
-        self.error_attributes = dict(error_attributes or {})
-        self.request_id = request_id and one_line(request_id)
-        self.from_api = bool(error)
-        self.fate = fate_of_status(status_code, from_api=self.from_api)
+        self.error_attributes: dict[str, tuple[str, ...]] = dict(error_attributes or {})
+        self.request_id: str | None = request_id and one_line(request_id)
+        self.from_api: bool = bool(error)
+        self.fate: Fate = fate_of_status(status_code, from_api=self.from_api)
         self.may_have_taken_effect = may_have_taken_effect
         super().__init__(self._message(body))
-        self.body = shortened(body, MAX_BODY_LENGTH)
+        self.body: str = shortened(body, MAX_BODY_LENGTH)
 
     def _message(self, body: str) -> str:
         reason = self.error or read_error_body(body).plain or "without an error text"
@@ -304,8 +304,8 @@ class PermissionDeniedError(APIStatusError):
     def __init__(self, **facts: Any) -> None:  # noqa: ANN401 - see `APIStatusError`
         super().__init__(**facts)
         text = f"{self.error or ''} {self.error_description or ''}".casefold()
-        self.may_be_the_key = "account" not in text
-        self.stops_everything = any(word in text for word in _KEY_WORDS)
+        self.may_be_the_key: bool = "account" not in text
+        self.stops_everything: bool = any(word in text for word in _KEY_WORDS)
 
     def _advice(self) -> str:
         return "Check the key's permissions and the state of the entity."

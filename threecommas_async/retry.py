@@ -117,19 +117,19 @@ class Trace:
     __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "observer", "unknown")
 
     def __init__(self) -> None:
-        self.attempts = 0
+        self.attempts: int = 0
         """Number of attempts that were handed to the network."""
-        self.in_flight = False
+        self.in_flight: bool = False
         """Whether an attempt is under way, or was when the call was cancelled."""
-        self.unknown = False
+        self.unknown: bool = False
         """Whether the fate of any attempt is unknown."""
-        self.final = False
+        self.final: bool = False
         """Set by the caller: make no attempt after the one under way."""
         self.last_error: ThreeCommasError | None = None
         """The error of the last attempt that failed."""
         self.observer: SendObserver | None = None
         """Called before an attempt leaves; if it raises, nothing is sent."""
-        self.entity_id = 0
+        self.entity_id: int = 0
         """The entity that `observer` is called with."""
 
     def leave(self) -> None:

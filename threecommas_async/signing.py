@@ -123,7 +123,7 @@ class Secret(Confidential, Generic[T]):
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
 
 class HmacSigner(Confidential):
@@ -139,7 +139,7 @@ class HmacSigner(Confidential):
         del secret
         check_credential(wrapped, "secret")
         self._prepared = hmac.new(wrapped.value.encode(), digestmod="sha256")
-        self.json_form = json_form
+        self.json_form: JsonForm = json_form
 
     async def sign(self, payload: bytes) -> str:
         """Return the signature of `payload` in lower-case hexadecimal."""
@@ -171,7 +171,7 @@ class RsaSigner(Confidential):
         del private_key
         self._key = _load_rsa_key(wrapped)
         self._threads = ThreadPoolExecutor(_RSA_THREADS, thread_name_prefix="threecommas-rsa")
-        self.json_form = json_form
+        self.json_form: JsonForm = json_form
 
     async def sign(self, payload: bytes) -> str:
         """Return the signature of `payload` in Base64, one line."""

@@ -37,7 +37,7 @@ FaultRates = Annotated[list[str] | None, Parameter(metavar="KIND=RATE", show_def
 
 _DEFAULT_CONNECTION = ConnectionOptions()
 
-app = App(
+app: App = App(
     name="threecommas",
     help="Close 3Commas SmartTrades and deals at market: hundreds at once, each exactly once.",
     help_epilogue=_HELP_EPILOGUE,

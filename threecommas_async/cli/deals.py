@@ -41,7 +41,7 @@ class Filters:
 
 _DEFAULT_CONNECTION, _DEFAULT_OPTIONS, _NO_FILTERS = ConnectionOptions(), CloseOptions(), Filters()
 
-app = App(name="deals", help="List and close deals of DCA bots.")
+app: App = App(name="deals", help="List and close deals of DCA bots.")
 
 
 @app.command(name="list")

@@ -49,7 +49,7 @@ class TrackingLimiter(SlidingWindowLimiter):
 
     def __init__(self, limit: int = 100, window: float = _WINDOW, penalty: float = 300.0) -> None:
         super().__init__(limit, window, penalty)
-        self.in_flight = 0
+        self.in_flight: int = 0
         """Requests that have a slot and no answer yet."""
         self._sent: deque[float] = deque(maxlen=limit)
 

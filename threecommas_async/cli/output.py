@@ -41,7 +41,7 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self._stdout = _console(sys.stdout)
-        self.stderr = _console(sys.stderr)
+        self.stderr: Console = _console(sys.stderr)
 
     @property
     def live(self) -> bool:

@@ -43,7 +43,7 @@ class Filters:
 
 _DEFAULT_CONNECTION, _DEFAULT_OPTIONS, _NO_FILTERS = ConnectionOptions(), CloseOptions(), Filters()
 
-app = App(name="trades", help="List, show, close, cancel and watch SmartTrades.")
+app: App = App(name="trades", help="List, show, close, cancel and watch SmartTrades.")
 
 
 @app.command(name="list")

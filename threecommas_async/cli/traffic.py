@@ -30,7 +30,7 @@ class TrafficMonitor:
         """Host of the API, with its port if the URL has one."""
         self.attempted_ids: set[int] = set()
         """Ids to which a request other than GET may have been sent, and has ended."""
-        self.lost_answers = 0
+        self.lost_answers: int = 0
         """Requests other than GET whose answer did not arrive or did not show the effect."""
         self.connection_error: str | None = None
         """Why the last attempt had no connection; None if it had one."""

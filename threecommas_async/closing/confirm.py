@@ -80,9 +80,9 @@ class Confirmation(Generic[T]):
     def __init__(
         self, target: Target[T], outcome: CloseOutcome[T], *, accepted: bool = True
     ) -> None:
-        self.outcome = outcome
+        self.outcome: CloseOutcome[T] = outcome
         """The current outcome."""
-        self.settled = False
+        self.settled: bool = False
         """Whether the outcome is final."""
         self._target = target
         self._open_reads = self._not_found_reads = 0

@@ -44,7 +44,7 @@ class Reader(Generic[T]):
         self._open_batch: _ReadBatch[T] | None = None
         """The batch that reads can still join, because none of its requests was sent."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.first_batch_sent = asyncio.Event()
+        self.first_batch_sent: asyncio.Event = asyncio.Event()
         """Set once a batch of reads was sent, or ended without having to send anything."""
 
     async def read(self, entity_id: int) -> T:

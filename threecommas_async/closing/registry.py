@@ -60,7 +60,7 @@ class Turn(Generic[T]):
     __slots__ = ("entity_id", "waiters")
 
     def __init__(self, entity_id: int) -> None:
-        self.entity_id = entity_id
+        self.entity_id: int = entity_id
         self.waiters: Sequence[asyncio.Future[CloseOutcome[T] | None]] = ()
 
 

@@ -108,7 +108,7 @@ class Pipeline:
         hooks: Sequence[Hook],
     ) -> None:
         self.retry = retry
-        self.closed = False
+        self.closed: bool = False
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth

@@ -46,7 +46,7 @@ class Permit:
     __slots__ = ("windows",)
 
     def __init__(self, windows: _Windows = ()) -> None:
-        self.windows = windows
+        self.windows: _Windows = windows
 
     def usable(self) -> bool:
         """Return whether a request may still be sent with this permit; called right before that.
@@ -132,7 +132,7 @@ class _Cooldown:
 class NoLimit(_Cooldown):
     """A limiter without a limit, for `AsyncClient(rate_limiter=None)`. It still observes blocks."""
 
-    penalty = 300.0
+    penalty: float = 300.0
 
     async def acquire(
         self,
@@ -178,10 +178,10 @@ class SlidingWindowLimiter(_Cooldown):
         reserve: int | None = None,
     ) -> None:
         super().__init__()
-        self.limit = check_count(limit, "limit")
-        self.window = check_seconds(window, "window")
-        self.penalty = check_seconds(penalty, "penalty")
-        self.reserve = limit // 10 if reserve is None else reserve
+        self.limit: int = check_count(limit, "limit")
+        self.window: float = check_seconds(window, "window")
+        self.penalty: float = check_seconds(penalty, "penalty")
+        self.reserve: int = limit // 10 if reserve is None else reserve
         if type(self.reserve) is not int or not 0 <= self.reserve < limit:
             msg = f"reserve must be a whole number from 0 to below the limit, not {reserve!r}"
             raise ConfigurationError(msg)

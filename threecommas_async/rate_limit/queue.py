@@ -27,10 +27,10 @@ class Waiter(Generic[K, T]):
     def __init__(
         self, future: asyncio.Future[T], priority: Priority, kind: K, arrival: int
     ) -> None:
-        self.future = future
-        self.priority = priority
-        self.kind = kind
-        self.arrival = arrival
+        self.future: asyncio.Future[T] = future
+        self.priority: Priority = priority
+        self.kind: K = kind
+        self.arrival: int = arrival
 
 
 class WaitQueue(Generic[K, T]):

@@ -26,8 +26,8 @@ class SlidingWindow:
     __slots__ = ("_expiries", "_latest", "_taken", "limit", "window")
 
     def __init__(self, limit: int, window: float) -> None:
-        self.limit = limit
-        self.window = window
+        self.limit: int = limit
+        self.window: float = window
         self._taken = 0
         self._latest = -math.inf
         self._expiries: list[float] = []  # when each held slot comes free, in order

@@ -110,9 +110,14 @@ class RedisLimiter:
         _check((share is None) == (on_lost == "raise"), 'share belongs to on_lost="share"')
         whole = SlidingWindowLimiter(limit, window, penalty, reserve)
         self._local_share = None if share is None else LocalShare(whole, share)
-        self.limit, self.window = whole.limit, whole.window
-        self.penalty, self.reserve = whole.penalty, whole.reserve
-        self.key, self.lease, self.share, self.timeout = key, lease, share, timeout
+        self.limit: int = whole.limit
+        self.window: float = whole.window
+        self.penalty: float = whole.penalty
+        self.reserve: int = whole.reserve
+        self.key: str = key
+        self.lease: float = lease
+        self.share: float | None = share
+        self.timeout: float = timeout
         general = Bucket("general", limit, self.window, self.penalty)
         self._store = RedisStore(redis, key, general, self.reserve, lease)
         self._heartbeat = min(HEARTBEAT, self.window)

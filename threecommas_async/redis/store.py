@@ -106,9 +106,9 @@ class RedisStore:
         self._pending_permits: dict[str, tuple[int, float]] = {}
         self._pending_block = -math.inf
         self._local_block = -math.inf  # the end of the blocks that this process met itself
-        self.renew_at = -math.inf
+        self.renew_at: float = -math.inf
         """When the permits of requests in flight have to be renewed."""
-        self.blocked_until = -math.inf
+        self.blocked_until: float = -math.inf
         """Until when nothing may be sent, as far as this process knows."""
 
     def open(self) -> str:

@@ -29,7 +29,7 @@ class Clock:
         self._source = source
         self._origin = source()
         self._epoch = datetime.now(UTC)
-        self.scale = scale
+        self.scale: float = scale
 
     def now(self) -> float:
         """Return the seconds that have passed on this clock."""

@@ -56,7 +56,7 @@ class Exchange:
 
     def __init__(self, clock: Clock, population: Population, seed: int) -> None:
         self.clock = clock
-        self.bot = Bot()
+        self.bot: Bot = Bot()
         random = seeded_rng(seed, "positions")
         markets = [Market(pair, seed) for pair in PRICES]
         self.trades: dict[int, SmartTrade] = {}

@@ -76,7 +76,7 @@ class Ledger:
         self._requests: list[RequestRecord] = []
         self._closes: dict[int, list[RequestRecord]] = {}
         self._connections = 0
-        self.peak_connections = 0
+        self.peak_connections: int = 0
         """Maximum number of connections open at the same time."""
 
     def __repr__(self) -> str:

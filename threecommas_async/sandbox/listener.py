@@ -24,7 +24,7 @@ class Listener:
         self._handler = handler
         self._ledger = ledger
         self._host = host
-        self.port = port
+        self.port: int = port
         """The port; 0 until the first start has chosen one."""
         self._server: _Server | None = None
         self._runner: web.ServerRunner | None = None

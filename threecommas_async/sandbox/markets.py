@@ -80,9 +80,11 @@ class Market:
 
     def __init__(self, pair: str, seed: int) -> None:
         random = seeded_rng(seed, pair)
+        quote, base = split_pair(pair)
         self.pair = pair
-        self.quote, self.base = split_pair(pair)
-        self.usd = _USD[self.quote]
+        self.quote: str = quote
+        self.base: str = base
+        self.usd: Decimal = _USD[self.quote]
         """Price of the quote currency in USD."""
         self._mean = Decimal(PRICES[pair])
         self._volume = Decimal(random.randrange(10**6, 10**9)) / 100
