@@ -40,8 +40,8 @@ check-completeness: $(dev-ready)
 	@rm -rf build/typed && $(BIN)/python -m venv --without-pip build/typed
 	@$(PIP) --python build/typed/bin/python install --no-deps .
 	@$(BIN)/python -c $(purelib) > "$$(build/typed/bin/python -c $(purelib))/dependencies.pth"
-	cd build && PATH="$(CURDIR)/build/typed/bin:$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
-	  "$(CURDIR)/$(BIN)/pyright" --verifytypes threecommas_async --ignoreexternal
+	cd build && PATH="$(abspath build/typed/bin):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
+	  $(abspath $(BIN))/pyright --verifytypes threecommas_async --ignoreexternal
 
 bench: $(ready) ## measure ours beside py3cw, bare httpx and bare aiohttp
 	@$(BIN)/python -m benchmarks $(ARGS)
