@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, Parameter
 
@@ -16,7 +16,6 @@ from .render import deals_table
 from .session import run_with_session
 
 if TYPE_CHECKING:
-    from ..resources.deals import DealFilters
     from .session import Session
 
 __all__ = ["app"]
@@ -58,10 +57,16 @@ async def list_deals(
         filters: Which ones of these.
         connection: Options of the connection.
     """
-    query = cast("DealFilters", {"scope": scope, **given_filters(filters)})
 
     async def listed(session: Session) -> int:
-        deals = [deal async for deal in session.client.deals.list(**query)]
+        listing = session.client.deals.list(
+            scope=scope,
+            bot_id=filters.bot_id,
+            account_id=filters.account_id,
+            base=filters.base,
+            quote=filters.quote,
+        )
+        deals = [deal async for deal in listing]
         session.output.result(deals, deals_table(deals, CLOSE_DEALS.counted(len(deals))))
         return ExitStatus.OK
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, Parameter
 
@@ -16,7 +16,6 @@ from .render import trade_table, trades_table
 from .session import run_with_session
 
 if TYPE_CHECKING:
-    from ..resources.smart_trades import SmartTradeFilters
     from .session import Session
 
 __all__ = ["app"]
@@ -60,10 +59,17 @@ async def list_trades(
         filters: Which ones of these.
         connection: Options of the connection.
     """
-    query = cast("SmartTradeFilters", {"status": status, **given_filters(filters)})
 
     async def listed(session: Session) -> int:
-        trades = [trade async for trade in session.client.smart_trades.list(**query)]
+        listing = session.client.smart_trades.list(
+            status=status,
+            account_id=filters.account_id,
+            pair=filters.pair,
+            type=filters.type,
+            base=filters.base,
+            quote=filters.quote,
+        )
+        trades = [trade async for trade in listing]
         session.output.result(trades, trades_table(trades, CLOSE_TRADES.counted(len(trades))))
         return ExitStatus.OK
 

@@ -31,7 +31,6 @@ from ..errors import InvalidRequestError, ThreeCommasError
 from ..options import (
     CallOptions,
     check_callback,
-    check_filter,
     check_id,
     check_ids,
     check_options,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from ..http import Pipeline, QueryValue
     from .listing import PagedList
 
-__all__ = ["ClosableKind", "ClosableResource", "split_filters"]
+__all__ = ["ClosableKind", "ClosableResource"]
 
 T = TypeVar("T")
 
@@ -342,23 +341,3 @@ class ClosableResource(Generic[T]):
         target = self._target(options)
         watch = Watch(target, ids, every=every, deadline=deadline, on_error=on_error)
         return watch.changes()
-
-
-def split_filters(
-    filters: CallOptions, kind: type[CallOptions]
-) -> tuple[dict[str, QueryValue], CallOptions]:
-    """Split keyword arguments into the query of a list and the options of the call.
-
-    Args:
-        filters: the keyword arguments.
-        kind: the `TypedDict` of the filters, which extends `CallOptions`.
-    """
-    given = cast("Mapping[str, QueryValue]", filters)
-    names = kind.__annotations__.keys() - CallOptions.__annotations__.keys()
-    query = {
-        name.rstrip("_"): check_filter(name, given[name])
-        for name in sorted(names & given.keys())
-        if given[name] is not None
-    }
-    options = {name: value for name, value in given.items() if name not in names}
-    return query, cast("CallOptions", options)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..closing import CloseAll, CloseBatch, deal_is_closable, deal_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..models.deal import Deal
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
-from .closable import ClosableKind, ClosableResource, split_filters
-from .filters import check_filters, pair_values
+from .closable import ClosableKind, ClosableResource
+from .filters import filter_query, pair_values
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from ..http import Pipeline
     from ..retry import Trace
 
-__all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
+__all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "Deals"]
+
+Scope: TypeAlias = Literal["active", "finished", "completed", "cancelled", "failed"]
+OrderBy: TypeAlias = Literal["created_at", "updated_at", "closed_at", "profit", "profit_percentage"]
 
 MAX_PAGE_SIZE: Final = 1000
 
@@ -59,28 +62,6 @@ LIST: Final = Endpoint(
     Permission.BOTS_READ,
     bucket=Bucket("deals", limit=120, window=60.0, penalty=60.0),
 )
-
-
-class DealFilters(CallOptions, total=False):
-    """The filters and the order of a list, and the options of the call.
-
-    Keys:
-        bot_id, account_id, base, quote, note: only these.
-        scope: only this group of statuses; all when left out.
-        from_, to: only those created between these times; both must have a time zone.
-        order, order_direction: order on the server.
-    """
-
-    bot_id: int
-    account_id: int
-    base: str
-    quote: str
-    note: str
-    scope: Literal["active", "finished", "completed", "cancelled", "failed"]
-    from_: datetime
-    to: datetime
-    order: Literal["created_at", "updated_at", "closed_at", "profit", "profit_percentage"]
-    order_direction: Literal["ASC", "DESC"]
 
 
 _KIND: Final = ClosableKind(
@@ -158,8 +139,7 @@ class Deals(ClosableResource[Deal]):
         check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
-        given = {"bot_id": bot_id, "account_id": account_id, "base": base, "quote": quote}
-        filters = check_filters(given)
+        filters = filter_query(bot_id=bot_id, account_id=account_id, base=base, quote=quote)
         target = self._target(options)
         bulk_close = None
         if filters.keys() == {"bot_id"}:
@@ -193,33 +173,106 @@ class Deals(ClosableResource[Deal]):
         answer = await self._pipeline.send(GET, path=path, options=options, entity_id=deal_id)
         return answer.data
 
-    async def list(self, **filters: Unpack[DealFilters]) -> AsyncIterator[Deal]:
-        """Yield all deals that pass the filters, page by page, by default oldest first.
+    async def list(  # noqa: PLR0913 - filters, by name
+        self,
+        *,
+        bot_id: int | None = None,
+        account_id: int | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        note: str | None = None,
+        scope: Scope | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[Deal]:
+        """Yield all deals that pass the filters, page by page, oldest first.
 
         A deal that moves to another page meanwhile is yielded once.
 
+        Args:
+            bot_id: only this bot.
+            account_id: only this account.
+            base: only this base currency.
+            quote: only this quote currency.
+            note: only those with this text in their note.
+            scope: only this group of statuses; all when left out.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
+
         Source: GET /ver1/deals.
         """
-        query, options = split_filters(filters, DealFilters)
+        query = filter_query(
+            bot_id=bot_id,
+            account_id=account_id,
+            base=base,
+            quote=quote,
+            note=note,
+            scope=scope,
+            from_=from_,
+            to=to,
+            order=order,
+            order_direction=order_direction,
+        )
         async for page in self._paged.pages(query, options):
             for deal in page:
                 yield deal
 
-    async def list_page(
-        self, offset: int = 0, limit: int = PAGE_SIZE, **filters: Unpack[DealFilters]
+    async def list_page(  # noqa: PLR0913 - filters, by name
+        self,
+        offset: int = 0,
+        limit: int = PAGE_SIZE,
+        *,
+        bot_id: int | None = None,
+        account_id: int | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        note: str | None = None,
+        scope: Scope | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
     ) -> builtins.list[Deal]:
         """Return one page of deals.
 
         Args:
             offset: number of deals to skip.
             limit: maximum number of deals on the page, up to 1000.
-            filters: the filters and the order, and the options of the call.
+            bot_id: only this bot.
+            account_id: only this account.
+            base: only this base currency.
+            quote: only this quote currency.
+            note: only those with this text in their note.
+            scope: only this group of statuses; all when left out.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
 
         Source: GET /ver1/deals.
         """
         check_count(offset, "offset")
         check_count(limit, "limit", least=1, most=MAX_PAGE_SIZE)
-        query, options = split_filters(filters, DealFilters)
+        query = filter_query(
+            bot_id=bot_id,
+            account_id=account_id,
+            base=base,
+            quote=quote,
+            note=note,
+            scope=scope,
+            from_=from_,
+            to=to,
+            order=order,
+            order_direction=order_direction,
+        )
         return await self._paged.page({**query, "limit": limit, "offset": offset}, options)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..http import QueryValue
 
-__all__ = ["check_filters", "match_filters", "pair_values"]
+__all__ = ["filter_query", "match_filters", "pair_values"]
 
 _PARTS: Final = re.compile("[_-]")
 # Quote currencies that may follow the base currency in the first part of a futures symbol.
@@ -59,10 +59,14 @@ def pair_values(pair: str | None) -> dict[str, object]:
     return {"pair": pair, "base": base or None, "quote": quote or None}
 
 
-def check_filters(given: Mapping[str, QueryValue]) -> dict[str, QueryValue]:
-    """Return the filters that are set.
+def filter_query(**filters: QueryValue) -> dict[str, QueryValue]:
+    """Return the query of the filters that are set; `from_` stands for the API's `from`.
 
     Raises:
         InvalidRequestError: a filter is empty or has the wrong type.
     """
-    return {name: check_filter(name, value) for name, value in given.items() if value is not None}
+    return {
+        name.rstrip("_"): check_filter(name, value)
+        for name, value in filters.items()
+        if value is not None
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..closing import CloseAll, CloseBatch, Target, smart_trade_is_closable, smart_trade_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
@@ -10,8 +10,8 @@ from ..errors import InvalidRequestError
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
 from .cancelling import CANCEL, cancel_target
-from .closable import ClosableKind, ClosableResource, split_filters
-from .filters import check_filters, pair_values
+from .closable import ClosableKind, ClosableResource
+from .filters import filter_query, pair_values
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from ..closing import CloseOutcome
     from ..http import Pipeline
 
-__all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
+__all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTrades"]
+
+StatusGroup: TypeAlias = Literal[
+    "all", "active", "finished", "successfully_finish", "cancelled", "failed"
+]
+OrderBy: TypeAlias = Literal[
+    "created_at", "updated_at", "closed_at", "status", "profit", "profit_percentage"
+]
 
 _READ, _WRITE = Permission.SMART_TRADES_READ, Permission.SMART_TRADES_WRITE
 
@@ -46,30 +53,6 @@ LIST: Final = Endpoint(
     # https://developers.3commas.io/general-information/limits
     bucket=Bucket("smart_trades", limit=40, window=10.0, penalty=10.0),
 )
-
-
-class SmartTradeFilters(CallOptions, total=False):
-    """The filters and the order of a list, and the options of the call.
-
-    Keys:
-        account_id, pair, type, base, quote: only these; `type` as in `data.type`.
-        status: only this group of statuses.
-        from_, to: only those created between these times; both must have a time zone.
-        order_by, order_direction: order on the server.
-    """
-
-    account_id: int
-    pair: str
-    type: str
-    base: str
-    quote: str
-    status: Literal["all", "active", "finished", "successfully_finish", "cancelled", "failed"]
-    from_: datetime
-    to: datetime
-    order_by: Literal[
-        "created_at", "updated_at", "closed_at", "status", "profit", "profit_percentage"
-    ]
-    order_direction: Literal["ASC", "DESC"]
 
 
 _KIND: Final = ClosableKind(
@@ -158,10 +141,10 @@ class SmartTrades(ClosableResource[SmartTrade]):
         cancel = None
         if pending == "cancel":
             cancel = cancel_target(self._pipeline, options, target, close_entered=True)
-        given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
+        filters = filter_query(account_id=account_id, pair=pair, type=type, base=base, quote=quote)
         work = CloseAll(
             target,
-            self._scope(check_filters(given), _filter_values, options),
+            self._scope(filters, _filter_values, options),
             cancel=cancel,
             policy=self._pipeline.retry,
             confirm=confirm,
@@ -237,34 +220,107 @@ class SmartTrades(ClosableResource[SmartTrade]):
         answer = await self._pipeline.send(CANCEL, path=path, options=options, entity_id=trade_id)
         return answer.data
 
-    async def list(self, **filters: Unpack[SmartTradeFilters]) -> AsyncIterator[SmartTrade]:
+    async def list(  # noqa: PLR0913 - filters, by name
+        self,
+        *,
+        account_id: int | None = None,
+        pair: str | None = None,
+        type: str | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        status: StatusGroup | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order_by: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[SmartTrade]:
         """Yield all smart trades that pass the filters, page by page, 100 a page.
 
         A trade that moves to another page meanwhile is yielded once. The default order is oldest
         first, so that new trades do not move others to another page.
 
+        Args:
+            account_id: only this account.
+            pair: only this pair, as in USDT_BTC.
+            type: only this kind, as in `data.type`.
+            base: only this base currency.
+            quote: only this quote currency.
+            status: only this group of statuses.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order_by: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
+
         Source: GET /v2/smart_trades.
         """
-        query, options = split_filters(filters, SmartTradeFilters)
+        query = filter_query(
+            account_id=account_id,
+            pair=pair,
+            type=type,
+            base=base,
+            quote=quote,
+            status=status,
+            from_=from_,
+            to=to,
+            order_by=order_by,
+            order_direction=order_direction,
+        )
         async for page in self._paged.pages(query, options):
             for trade in page:
                 yield trade
 
-    async def list_page(
-        self, page: int = 1, per_page: int = PAGE_SIZE, **filters: Unpack[SmartTradeFilters]
+    async def list_page(  # noqa: PLR0913 - filters, by name
+        self,
+        page: int = 1,
+        per_page: int = PAGE_SIZE,
+        *,
+        account_id: int | None = None,
+        pair: str | None = None,
+        type: str | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        status: StatusGroup | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order_by: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
     ) -> builtins.list[SmartTrade]:
         """Return one page of smart trades.
 
         Args:
             page: number of the page, from 1.
             per_page: maximum number of trades on the page, up to 100.
-            filters: the filters and the order, and the options of the call.
+            account_id: only this account.
+            pair: only this pair, as in USDT_BTC.
+            type: only this kind, as in `data.type`.
+            base: only this base currency.
+            quote: only this quote currency.
+            status: only this group of statuses.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order_by: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
 
         Source: GET /v2/smart_trades.
         """
         check_count(page, "page", least=1)
         check_count(per_page, "per_page", least=1, most=PAGE_SIZE)
-        query, options = split_filters(filters, SmartTradeFilters)
+        query = filter_query(
+            account_id=account_id,
+            pair=pair,
+            type=type,
+            base=base,
+            quote=quote,
+            status=status,
+            from_=from_,
+            to=to,
+            order_by=order_by,
+            order_direction=order_direction,
+        )
         return await self._paged.page({**query, "page": page, "per_page": per_page}, options)
 
 
