@@ -12,6 +12,7 @@ from threecommas_async import (
     InvalidRequestError,
     NotFoundError,
     OutcomeUnknownError,
+    RetryPolicy,
     ServerError,
     ThreeCommasError,
 )
@@ -161,17 +162,23 @@ async def test_watch_raises_if_the_key_is_refused() -> None:
         await watch_to_the_end(api)
 
 
-async def test_exception_in_on_error_ends_the_watch() -> None:
+async def test_exception_in_on_error_is_logged_and_the_watch_continues(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def fail(_: int, __: ThreeCommasError) -> None:
         raise LookupError
 
-    async def lose_answer(_: int) -> httpx.Response:
+    async def lose_first_answer(_: int) -> httpx.Response | None:
+        api.on_read = None
         raise httpx.ReadError("reset")
 
     api = Api([1])
-    api.on_read = lose_answer
-    with pytest.raises(LookupError):
-        await watch_to_the_end(api, on_error=fail)
+    api.apply(1)
+    api.on_read = lose_first_answer
+    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
+        seen = [trade async for trade in client.smart_trades.watch([1], on_error=fail)]
+    assert seen[-1].status.code == "panic_sold"
+    assert "on_error failed for 1" in caplog.text
 
 
 async def test_watch_reads_nothing_before_it_is_iterated_or_after_the_loop_is_left() -> None:

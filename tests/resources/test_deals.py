@@ -19,7 +19,6 @@ from threecommas_async import (
     CloseState,
     InvalidRequestError,
     OutcomeUnknownError,
-    RequestNotSentError,
     RetryPolicy,
     SlidingWindowLimiter,
 )
@@ -274,6 +273,8 @@ async def test_refused_key_leaves_a_deal_unknown_that_an_earlier_close_left_unkn
         response: httpx.Response = await answer(request)
         if request.url.path.endswith("/1/panic_sell"):
             raise httpx.ReadTimeout("")
+        if request.url.path.endswith("/2/panic_sell"):
+            return refusal
         if request.url.path.endswith("/show"):
             raise httpx.ReadTimeout("")
         if request.url.path.endswith("/deals"):  # reads lag: both still show open
@@ -339,38 +340,99 @@ async def test_refused_close_does_not_settle_an_unanswered_bot_close() -> None:
     assert next(line for line in log if "1" in line or "a deal" in line) == "GET deals/1/show"
 
 
+class SlowBot:
+    """A bot with two deals whose closes take a second, and that closes whatever is open."""
+
+    def __init__(self, *, lag: float = 0.0, bot_answer: httpx.Response | None = None) -> None:
+        self.lag = lag
+        self.bot_answer = bot_answer
+        self.posted: list[str] = []
+        self.closed_at: dict[int, float] = {}
+        self.closed_twice: list[int] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/public/api/ver1/")
+        if request.method == "POST":
+            self.posted.append(path)
+            await asyncio.sleep(1)
+            if path.startswith("bots/"):
+                for deal_id in DEALS.keys() - self.closed_at.keys():
+                    self.close(deal_id)
+                return self.bot_answer or httpx.Response(201, json={"id": 9})
+            deal_id = int(path.split("/")[1])
+            self.close(deal_id)
+            return httpx.Response(201, json={**self.row(deal_id), "status": "panic_sell_pending"})
+        if path == "deals":
+            rows = [self.row(deal_id) for deal_id in DEALS]
+            return httpx.Response(200, json=[] if int(request.url.params["offset"]) else rows)
+        return httpx.Response(200, json=self.row(int(path.split("/")[1])))
+
+    def close(self, deal_id: int) -> None:
+        if deal_id in self.closed_at:
+            self.closed_twice.append(deal_id)
+        self.closed_at.setdefault(deal_id, asyncio.get_running_loop().time())
+
+    def row(self, deal_id: int) -> dict[str, object]:
+        seen = asyncio.get_running_loop().time() - self.lag
+        is_closing = self.closed_at.get(deal_id, math.inf) <= seen
+        status = "panic_sell_pending" if is_closing else "bought"
+        return {"id": deal_id, "bot_id": 9, "status": status}
+
+
 @pytest.mark.looptime
-async def test_close_that_was_not_sent_does_not_settle_an_unanswered_bot_close() -> None:
-    closed = 0
-    posts = 0
+async def test_bot_close_waits_for_a_single_close_under_way() -> None:
+    api = SlowBot()
+    async with client_of(api) as bot:
+        single = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.3)
+        report = await bot.deals.close_all(bot_id=9)
+        await single
+    assert report.ok
+    assert api.closed_twice == []
+    assert api.posted == ["deals/1/panic_sell", "bots/9/panic_sell_all_deals"]
 
-    async def api(request: httpx.Request) -> httpx.Response:
-        nonlocal closed, posts
-        path = request.url.path
-        row = {"id": 1, "bot_id": 9, "status": "bought"}
-        if path.endswith("all_deals"):
-            closed += 1
-            await asyncio.sleep(40)
-        if path.endswith("panic_sell"):
-            posts += 1
-            if posts == 1:
-                await asyncio.sleep(4)
-                raise httpx.ConnectError("refused")
-            return httpx.Response(201, json={**row, "status": "panic_sell_pending"})
-        if path.endswith("/show"):
-            return httpx.Response(200, json={**row, "status": "panic_sold"})
-        return httpx.Response(200, json=[row] if request.url.params.get("offset") == "0" else [])
 
-    async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
-        one = asyncio.create_task(client.deals.close_by_market(1))
-        await asyncio.sleep(0.1)
-        everything = asyncio.ensure_future(client.deals.close_all(bot_id=9))
-        await asyncio.sleep(2)
-        everything.cancel()
-        await asyncio.wait({one, everything})
-        assert isinstance(one.exception(), RequestNotSentError)
-        await client.deals.close_by_market(1)
-    assert (closed, posts) == (1, 1)
+@pytest.mark.looptime
+async def test_single_close_waits_for_a_bot_close_under_way() -> None:
+    api = SlowBot()
+    async with client_of(api) as bot:
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
+        await asyncio.sleep(0.3)
+        await bot.deals.close_by_market(1)
+        assert (await everything).ok
+    assert api.posted == ["bots/9/panic_sell_all_deals"]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("lag", [0.0, 3.0])
+async def test_two_closes_of_the_same_bot_send_one_request(lag: float) -> None:
+    api = SlowBot(lag=lag)
+    async with client_of(api) as bot:
+        reports = await asyncio.gather(*(bot.deals.close_all(bot_id=9) for _ in range(2)))
+    assert all(report.ok for report in reports)
+    assert api.posted == ["bots/9/panic_sell_all_deals"]
+
+
+@pytest.mark.looptime
+async def test_unreadable_answer_to_a_bot_close_causes_no_second_close() -> None:
+    api = SlowBot(lag=10.0, bot_answer=httpx.Response(201, content=b'{"id": '))
+    async with client_of(api) as bot:
+        report = await bot.deals.close_all(bot_id=9)
+    assert report.ok
+    assert api.posted == ["bots/9/panic_sell_all_deals"]
+
+
+@pytest.mark.looptime
+async def test_deal_in_doubt_is_read_before_the_request_for_its_bot() -> None:
+    api = SlowBot()
+    async with client_of(api) as bot:
+        with pytest.raises(OutcomeUnknownError):
+            await bot.deals.close_by_market(1, deadline=0.5)
+        report = await bot.deals.close_all(bot_id=9)
+    assert report.ok
+    assert api.closed_twice == []
+    single, bots = "deals/1/panic_sell", "bots/9/panic_sell_all_deals"
+    assert api.posted == [single, single, bots]  # the first was cut off before it was carried out
 
 
 @pytest.mark.looptime

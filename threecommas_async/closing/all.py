@@ -17,6 +17,7 @@ from attrs import evolve
 
 from ..errors import InvalidRequestError, RequestNotSentError, ThreeCommasError
 from ..retry import Trace
+from .bulk import send_bulk_close
 from .many import CloseMany
 from .one import interrupted_outcome
 from .phase import Phase
@@ -24,7 +25,7 @@ from .report import CloseOutcome, CloseReport, CloseState
 from .scope import Lister
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from ..retry import RetryPolicy
     from .scope import Listing, Scope
@@ -121,7 +122,7 @@ class CloseAll(Generic[T]):
                 listing = await self._list()
         except ThreeCommasError:
             return  # the report has it as `unlisted`
-        self._unlisted = None
+        self._unlisted = self._stopped_by  # after a stop nothing is listed any more
 
     def abort(self) -> None:
         """Send nothing after this call."""
@@ -216,8 +217,10 @@ class CloseAll(Generic[T]):
         """Close what a listing shows; return whether to list again."""
         closable = self._take_due(listing.closable)
         cancellable = self._take_due(listing.cancellable)
-        if closable:
-            await self._run_batch(self._target, closable, bulk=not self._outcomes)
+        if closable and self._bulk_close is not None and not self._outcomes:
+            await self._close_in_bulk(closable, self._bulk_close)
+        elif closable:
+            await self._run_batch(self._target, closable)
         if cancellable and self._cancel is not None and self._stopped_by is None:
             await self._run_batch(self._cancel, cancellable)
         return bool(closable or cancellable) and self._stopped_by is None
@@ -247,9 +250,27 @@ class CloseAll(Generic[T]):
             outcome.state is CloseState.REJECTED and phase is not self._phase_when_tried[entity_id]
         )
 
-    async def _run_batch(self, target: Target[T], due: list[int], *, bulk: bool = False) -> None:
-        """Close or cancel the ids in one batch, after the bulk request if `bulk` is set."""
-        error = await self._send_bulk_close(due) if bulk else None
+    async def _close_in_bulk(
+        self, due: list[int], send: Callable[[Trace], Awaitable[object]]
+    ) -> None:
+        """Close with one request, then look at each; settle first what may be closed already."""
+        registry = self._target.registry
+        settled = [i for i in due if registry.is_in_doubt(i) or registry.recently_accepted(i)]
+        others = [i for i in due if i not in set(settled)]
+        if settled:
+            await self._run_batch(self._target, settled)
+        unknown = any(self._outcomes[i].state is CloseState.UNKNOWN for i in settled)
+        if not others or self._stopped_by is not None:
+            return
+        error: ThreeCommasError | None = None
+        if not unknown:
+            error = await send_bulk_close(self._target, others, send, self._lister.time_left)
+        await self._run_batch(self._target, others, error)
+
+    async def _run_batch(
+        self, target: Target[T], due: list[int], refusal: ThreeCommasError | None = None
+    ) -> None:
+        """Close or cancel the ids in one batch; `refusal` is the error of a refused bulk close."""
         for entity_id in due:
             previous = self._outcomes.pop(entity_id, None)
             self._earlier_attempts[entity_id] = 0 if previous is None else previous.attempts
@@ -261,7 +282,7 @@ class CloseAll(Generic[T]):
             deadline=self._lister.time_left,
             whole_deadline=self._deadline,
             listed=True,
-            stopped_by=error if error is not None and error.stops_everything else None,
+            stopped_by=refusal if refusal is not None and refusal.stops_everything else None,
         )
         if target.cancels:
             self._cancelled.update(due)
@@ -270,27 +291,3 @@ class CloseAll(Generic[T]):
             if entity_id not in self._outcomes:
                 self._record(outcome)
         self._batch = None
-
-    async def _send_bulk_close(self, due: Sequence[int]) -> ThreeCommasError | None:
-        """Close all with one request, if there is one; return the error if it closed none.
-
-        Otherwise all ids are in doubt afterwards, so that the batch reads each of them first.
-        """
-        if self._bulk_close is None:
-            return None
-        trace = Trace()
-        with self._target.registry.bulk_close(due) as request:
-            try:
-                async with asyncio.timeout(self._lister.time_left):
-                    await self._bulk_close(trace)
-                for entity_id in due:  # a read that still shows one open may lag behind
-                    self._target.registry.mark_accepted(entity_id)
-            except TimeoutError:
-                request.refused = not trace.attempts
-            except asyncio.CancelledError:
-                request.refused = not trace.attempts
-                raise
-            except ThreeCommasError as error:
-                request.refused = not (error.may_have_taken_effect or trace.unknown)
-                return error if request.refused else None
-        return None

@@ -107,16 +107,21 @@ class Confirmation(Generic[T]):
             )
             self._settle(CloseState.FAILED, result, error)
         elif self._stays_open():
-            text = (
-                f"{self._target.name(entity_id)}: the close was accepted, yet the "
-                f"{self._target.noun} stays open; look at it"
-            )
-            self._target.registry.mark_in_doubt(entity_id)
+            noun, name = self._target.noun, self._target.name(entity_id)
+            if self.outcome.state is CloseState.ALREADY_CLOSED:
+                text = f"{name}: it was seen closing, yet the {noun} is open again; look at it"
+            else:
+                text = f"{name}: the close was accepted, yet the {noun} stays open; look at it"
+                self._target.registry.mark_in_doubt(entity_id)
             self._settle(CloseState.UNKNOWN, result, OutcomeUnknownError(text))
 
     def _stays_open(self) -> bool:
         now = asyncio.get_running_loop().time()
-        return self._open_reads >= _OPEN_READS and now >= self._open_is_true_from
+        # A later close of it may have been accepted meanwhile, which reads do not show yet.
+        closed_again = self._target.registry.recently_accepted(self.outcome.trade_id)
+        return (
+            self._open_reads >= _OPEN_READS and now >= self._open_is_true_from and not closed_again
+        )
 
     def _settle(self, state: CloseState, entity: T | None, error: ThreeCommasError | None) -> None:
         self.outcome = evolve(self.outcome, state=state, trade=entity, error=error)
@@ -165,7 +170,7 @@ def _provisional_outcome(
 ) -> CloseOutcome[T]:
     """Return the outcome of an entity that is not over and for which no close was sent here."""
     if isinstance(result, ThreeCommasError):
-        return evolve(previous, error=result)
+        return previous if previous.ok else evolve(previous, error=result)
     entity_id, phase = previous.trade_id, target.phase(result)
     if phase is Phase.CLOSING:
         return CloseOutcome(entity_id, CloseState.ACCEPTED, result)

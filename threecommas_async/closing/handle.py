@@ -82,6 +82,10 @@ class CloseBatch(Generic[T]):
         """Set when an outcome was published, or the runner has ended."""
         self._final_report: CloseReport[T] | None = None
 
+    def __bool__(self) -> bool:
+        """Return True: a handle is not empty because nothing is known yet."""
+        return True
+
     def __len__(self) -> int:
         return len(self.report)
 

@@ -83,6 +83,7 @@ class CloseMany(Generic[T]):
         self._confirmations: dict[int, Confirmation[T]] = {}
         self._stopped_by = stopped_by
         self._forbidden = 0
+        self._key_may_close = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started_at = 0.0
 
@@ -120,6 +121,8 @@ class CloseMany(Generic[T]):
         """Send nothing after this call."""
         self._cancel_closes()
         self._reader.cancel()
+        if self._poller is not None:
+            self._poller.cancel()
 
     def _start_timers(self, loop: asyncio.AbstractEventLoop) -> Sequence[asyncio.TimerHandle]:
         if self._deadline is None:
@@ -138,8 +141,11 @@ class CloseMany(Generic[T]):
 
     async def _close_all_ids(self) -> None:
         registry = self._target.registry
-        in_doubt = [i for i in self._traces if registry.is_in_doubt(i)]
-        others = [i for i in self._traces if not registry.is_in_doubt(i)]
+        # One that is being closed right now is not read here: its outcome will be shared.
+        in_doubt = [
+            i for i in self._traces if registry.is_in_doubt(i) and not registry.is_being_closed(i)
+        ]
+        others = [i for i in self._traces if i not in set(in_doubt)]
         try:
             self._start_closes(in_doubt)
             if in_doubt and others:
@@ -190,8 +196,7 @@ class CloseMany(Generic[T]):
         else:
             self._finish(outcome)
         if outcome.state in {CloseState.ACCEPTED, CloseState.CLOSED}:
-            # The key may close, so every 403 is about its own entity: never reach the limit.
-            self._forbidden = -len(self._traces)
+            self._key_may_close = True
 
     async def _read(self, entity_id: int) -> T:
         if self._stopped_by is not None:
@@ -204,8 +209,10 @@ class CloseMany(Generic[T]):
 
     def _stop_if_hopeless(self, error: ThreeCommasError) -> None:
         """Stop the batch if the error of one close shows that no other can succeed."""
-        self._forbidden += isinstance(error, PermissionDeniedError) and error.may_be_the_key
-        if error.stops_everything or self._forbidden >= _FORBIDDEN_TO_STOP:
+        if isinstance(error, PermissionDeniedError) and error.may_be_the_key:
+            self._forbidden += 1
+        no_key = self._forbidden >= _FORBIDDEN_TO_STOP and not self._key_may_close
+        if error.stops_everything or no_key:
             self._stop(error)
 
     def _stop(self, reason: ThreeCommasError) -> None:

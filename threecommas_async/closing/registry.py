@@ -51,6 +51,9 @@ _ENTITY_STATES = frozenset(
     }
 )
 
+# The states after which an entity cannot be open any more.
+_FINAL_STATES = frozenset({CloseState.CLOSED, CloseState.FAILED, CloseState.NOT_FOUND})
+
 _ACCEPTED = frozenset({CloseState.ACCEPTED, CloseState.CLOSED})
 
 
@@ -61,7 +64,7 @@ class Turn(Generic[T]):
 
     def __init__(self, entity_id: int) -> None:
         self.entity_id: int = entity_id
-        self.waiters: Sequence[asyncio.Future[CloseOutcome[T] | None]] = ()
+        self.waiters: list[asyncio.Future[CloseOutcome[T] | None]] = []
 
 
 class BulkClose:
@@ -95,6 +98,10 @@ class CloseRegistry(Generic[T]):
             or entity_id in self._in_doubt
             or entity_id in self._in_bulk_closes
         )
+
+    def is_being_closed(self, entity_id: int) -> bool:
+        """Return whether a close of this id is under way, which others wait for."""
+        return entity_id in self._turns
 
     def on_send(self, entity_id: int) -> None:
         """Register that the close whose turn it is is about to be sent."""
@@ -167,7 +174,7 @@ class CloseRegistry(Generic[T]):
             future: asyncio.Future[CloseOutcome[T] | None] = (
                 asyncio.get_running_loop().create_future()
             )
-            current.waiters = [*current.waiters, future]
+            current.waiters.append(future)
             if (outcome := await future) is not None:
                 return outcome
         turn: Turn[T] = Turn(entity_id)
@@ -191,7 +198,9 @@ class CloseRegistry(Generic[T]):
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed before it ended, and `bind_to_loop` dropped it
         del self._turns[entity_id]
-        shared = outcome if outcome is not None and outcome.state in _ENTITY_STATES else None
+        # After a cancel that was only accepted, a close must still be sent: see `is_close`.
+        shareable = _ENTITY_STATES if is_close else _FINAL_STATES
+        shared = outcome if outcome is not None and outcome.state in shareable else None
         for future in turn.waiters:
             if not future.done():
                 future.set_result(shared)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..endpoint import Priority
 from ..errors import ThreeCommasError
+from ..logs import log
 from .lookup import Reader
 from .one import NOT_FOUND_READS, is_not_found
 from .phase import Phase
@@ -102,8 +103,12 @@ class Watch(Generic[T]):
         self._not_found_reads[entity_id] = count
         if count >= NOT_FOUND_READS:
             self._watched.discard(entity_id)
-        if self._on_error is not None:
+        if self._on_error is None:
+            return
+        try:
             self._on_error(entity_id, error)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
+            log.exception("on_error failed for %d", entity_id)
 
     async def _read_all(
         self, ends_at: float

@@ -163,16 +163,14 @@ async def collect(chunks: AsyncIterable[bytes], head: Answer, max_bytes: int) ->
 
     Raises:
         BodyTooLarge: there are more than `max_bytes`; no chunk after that is read.
-        BodyError: the body of an error status broke off, or that of a 429 or 418 came too slowly;
-            the status is known.
+        BodyError: the body of an error status broke off; the status is known.
     """
     body, broke_off = bytearray(), False
     try:
-        if head.blocks:
-            async with asyncio.timeout(BLOCKING_BODY_TIMEOUT):
-                await _read_into(body, chunks, max_bytes)
-        else:
-            await _read_into(body, chunks, max_bytes)
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > max_bytes:
+                break
     except Exception as error:
         broke_off = head.status_code >= _FIRST_ERROR_STATUS and not isinstance(error, BodyError)
         if not broke_off:
@@ -180,13 +178,6 @@ async def collect(chunks: AsyncIterable[bytes], head: Answer, max_bytes: int) ->
     if broke_off:  # raised here, so that the frames of the HTTP library are not attached
         raise BodyError("the answer's body broke off", head)
     return _within_limit(bytes(body), head, max_bytes)
-
-
-async def _read_into(body: bytearray, chunks: AsyncIterable[bytes], max_bytes: int) -> None:
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > max_bytes:
-            break
 
 
 async def _decompressed_chunks(body: bytes, head: Answer) -> AsyncIterator[bytes]:

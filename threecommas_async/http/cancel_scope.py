@@ -47,6 +47,13 @@ class CancelScope:
             self._set_timer(ends_at)
         return task
 
+    def shorten(self, task: _Task, ends_at: float) -> None:
+        """Cancel a task that has entered at this event loop time, if not before."""
+        if ends_at < self._ends_at.get(task, -math.inf):
+            self._ends_at[task] = ends_at
+            if self._timer is None or ends_at < self._timer.when():
+                self._set_timer(ends_at)
+
     def leave(self, task: _Task) -> None:
         """Remove a task: it is not cancelled any more."""
         self._ends_at.pop(task, None)

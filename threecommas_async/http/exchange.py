@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import httpx
@@ -15,7 +16,7 @@ import httpx
 from ..converter import StructureError, decode_in_steps
 from ..errors import Fate, ResponseDecodeError, ThreeCommasError
 from ..text import one_line
-from .answer import Answer, BodyError, receive
+from .answer import BLOCKING_BODY_TIMEOUT, Answer, BodyError, receive
 from .call import Response
 from .cancel_scope import CancelScope
 from .failures import NOT_SENT, not_sent, text_of, unanswered, unreadable
@@ -24,7 +25,7 @@ from .request import SendRefused
 from .transport import HTTPClient
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from .auth import SigningAuth
     from .call import Call
@@ -46,6 +47,7 @@ class Exchange:
         auth: signs requests, and redacts key and signature from errors.
         calls: the calls under way, to tell their cancellation from one in foreign code.
         max_response_bytes: maximum length of a body, both compressed and decompressed.
+        on_refusal: called when the head of a 429 or 418 has arrived, before its body.
     """
 
     def __init__(
@@ -54,12 +56,15 @@ class Exchange:
         auth: SigningAuth,
         calls: CancelScope,
         max_response_bytes: int,
+        *,
+        on_refusal: Callable[[], None],
     ) -> None:
         self._http = http
         self._borrowed = not isinstance(http, HTTPClient)
         self._auth = auth
         self._calls = calls
         self._max_bytes = max_response_bytes
+        self._on_refusal = on_refusal
         self._timeouts = CancelScope()
 
     def forget(self) -> None:
@@ -80,23 +85,30 @@ class Exchange:
         auth = self._auth if call.endpoint.signed else None
         ends_at = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
         task = self._timeouts.enter(ends_at)
+        request.on_head = partial(self._on_head, task)
         try:
             if isinstance(self._http, HTTPClient):
                 return await self._http.sign_and_send(request, auth, self._max_bytes)
-            request.extensions = request.extensions_with_check()
+            request.extensions = request.traced_extensions()
             response = await self._http.send(
                 request, auth=auth, follow_redirects=False, stream=True
             )
             return await receive(response, max_bytes=self._max_bytes, request=request)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and self._timeouts.caused(task):
-                why = f"the whole attempt may take {timeout:g} s"
+                why = "" if timeout is None else f"the whole attempt may take {timeout:g} s"
                 return self._from_head(call, request, why) or unanswered(call, why)
             if self._calls.was_cancelled(error):
                 raise
             return self._from_exception(call, request, error)
         finally:
             self._timeouts.leave(task)
+
+    def _on_head(self, task: asyncio.Task[object], head: Answer) -> None:
+        if head.blocks:
+            now = asyncio.get_running_loop().time()
+            self._timeouts.shorten(task, now + BLOCKING_BODY_TIMEOUT)
+            self._on_refusal()
 
     def _from_exception(
         self, call: Call[T], request: Request, error: BaseException
@@ -114,9 +126,14 @@ class Exchange:
             return Answer(error.response.status_code, error.response.headers, b"")
         # Redact before shortening: a key that was cut in two would not be found.
         text = one_line(self._auth.redact(text_of(error), request))
-        if isinstance(error, NOT_SENT) and ours:
+        if isinstance(error, NOT_SENT) and ours and not self._was_sent(request):
             return not_sent(call, error, text)
         return self._from_head(call, request, text) or unanswered(call, text, error)
+
+    def _was_sent(self, request: Request) -> bool:
+        """Return whether foreign code has raised an error after the request was sent."""
+        own = isinstance(self._http, HTTPClient) and self._http.has_own_connections
+        return request.sent and not own
 
     def _from_head(
         self, call: Call[T], request: Request, why: str

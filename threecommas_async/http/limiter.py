@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from ..errors import RequestNotSentError, ThreeCommasError
 from ..logs import log
-from ..rate_limit import NoLimit, Permit, no_slot_error
+from ..rate_limit import NoLimit, Permit, RateLimiter, no_slot_error
 
 if TYPE_CHECKING:
     from ..endpoint import Bucket, Priority
-    from ..rate_limit import RateLimiter
     from .cancel_scope import CancelScope
 
 __all__ = ["GuardedLimiter"]
@@ -24,6 +24,25 @@ __all__ = ["GuardedLimiter"]
 # Seconds before a call's deadline at which the limiter is to refuse it: its error says why there
 # was no slot, that of the deadline does not.
 _REFUSAL_MARGIN: Final = 0.01
+
+
+class _Pause:
+    """How many refusals are being read, and until when nothing is sent for them."""
+
+    def __init__(self) -> None:
+        self.count: int = 0
+        self.until: float = -math.inf
+
+
+# All clients of this process that share a limiter share its pauses.
+_PAUSES: Final[WeakKeyDictionary[RateLimiter, _Pause]] = WeakKeyDictionary()
+
+
+def _pause_of(limiter: RateLimiter) -> _Pause:
+    try:
+        return _PAUSES.setdefault(limiter, _Pause())
+    except TypeError:  # a limiter of the user's that has no hash or cannot be referred to weakly
+        return _Pause()
 
 
 class GuardedLimiter:
@@ -41,8 +60,7 @@ class GuardedLimiter:
         self._limiter = limiter
         self._calls = calls
         self._blocked_until = -math.inf
-        self._paused_until = -math.inf
-        self._pauses = 0
+        self._pause = _pause_of(limiter)
 
     async def acquire(
         self, priority: Priority, bucket: Bucket | None, deadline: float | None
@@ -104,21 +122,21 @@ class GuardedLimiter:
     def pause(self, seconds: float) -> None:
         """Send nothing while the body of a 429 or 418 is read, which may say for how long."""
         now = asyncio.get_running_loop().time()
-        self._pauses = 1 + (self._pauses if now < self._paused_until else 0)
-        self._paused_until = now + seconds
+        self._pause.count = 1 + (self._pause.count if now < self._pause.until else 0)
+        self._pause.until = now + seconds
 
     def resume(self) -> None:
         """End `pause`: the body was read, and `block` was called if it sets one.
 
         Bodies of other refusals may still be on their way.
         """
-        self._pauses -= 1
-        if self._pauses <= 0:
-            self._paused_until = -math.inf
+        self._pause.count -= 1
+        if self._pause.count <= 0:
+            self._pause.until = -math.inf
 
     def silent_for(self) -> float:
         """Return the seconds for which nothing may be sent, because of a block or a pause."""
-        pause = self._paused_until - asyncio.get_running_loop().time()
+        pause = self._pause.until - asyncio.get_running_loop().time()
         return max(0.0, pause, self.blocked_for())
 
     def may_send(self, permit: object) -> bool:

@@ -113,8 +113,9 @@ class Pipeline:
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth
         self._calls = CancelScope()
-        self._exchange = Exchange(http, auth, self._calls, max_response_bytes)
         self._limiter = GuardedLimiter(limiter, self._calls)
+        pause = partial(self._limiter.pause, BLOCKING_BODY_TIMEOUT)
+        self._exchange = Exchange(http, auth, self._calls, max_response_bytes, on_refusal=pause)
         self._gate = gate
         self._timeout = timeout
         self._attempt_timeout = attempt_timeout
@@ -292,7 +293,6 @@ class Pipeline:
             attempt.pause = min(self._limiter.silent_for(), _RECHECK_INTERVAL)
             return None
         request = self._requests.make(call)
-        request.on_head = self._on_head
         request.check = partial(self._check_before_sending, attempt, permit)
         attempt.trace.leave()
         attempt.waited = asyncio.get_running_loop().time() - attempt.started
@@ -325,10 +325,6 @@ class Pipeline:
         if error := self._obsolete(attempt):
             return error
         return None if self._limiter.may_send(permit) else blocked_meanwhile(attempt.call)
-
-    def _on_head(self, head: Answer) -> None:
-        if head.blocks:
-            self._limiter.pause(BLOCKING_BODY_TIMEOUT)
 
     def _attempt_timeout_of(self, call: Call[T]) -> float | None:
         """Return the maximum seconds of one attempt; None without a limit."""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from .answer import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..errors import RequestNotSentError
-    from .answer import Answer
     from .call import Call
 
 __all__ = ["Request", "RequestFactory", "SendRefused", "target_of"]
@@ -63,7 +64,9 @@ class Request(httpx.Request):
         """Called with `head` before the body is read."""
         self.check: Callable[[], RequestNotSentError | None] | None = None
         """Returns the error with which to end the attempt instead of sending the request, or None.
-        Called when a new connection has been made."""
+        Called when it has been signed, and again when a new connection has been made."""
+        self.sent = False
+        """Whether httpcore has begun to send it; only known with `traced_extensions`."""
 
     @cached_property
     def url(self) -> httpx.URL:  # type: ignore[override] # a plain attribute there
@@ -72,22 +75,38 @@ class Request(httpx.Request):
 
     def receive_head(self, head: Answer) -> None:
         """Store status and headers of the answer; called before its body is read."""
+        if self.head is not None:
+            return  # both the connection and whoever reads its answer report it
         self.head = head
         if self.on_head is not None:
             self.on_head(head)
 
-    def extensions_with_check(self) -> dict[str, Any]:
-        """Return the extensions that make httpcore call `check` before it sends the request.
+    def traced_extensions(self) -> dict[str, Any]:
+        """Return the extensions by which httpcore reports how far the request has come.
+
+        Event hooks and transports of the user's may do anything between httpcore and us.
 
         https://www.encode.io/httpcore/extensions/#trace
         """
         return {**self.extensions, "trace": self._on_event}
 
-    async def _on_event(self, event: str, info: object) -> None:  # noqa: ARG002 - httpcore's own
-        if self.check and event.endswith("send_request_headers.started"):
-            error = self.check()
-            if error is not None:
-                raise SendRefused(error)
+    async def _on_event(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("send_request_headers.started"):
+            self.check_before_sending()
+            self.sent = True
+        elif event.endswith("receive_response_headers.complete"):
+            _, status_code, _, headers, *_ = info["return_value"]
+            self.receive_head(Answer(status_code, httpx.Headers(headers), b""))
+
+    def check_before_sending(self) -> None:
+        """Ask `check` for the last time.
+
+        Raises:
+            SendRefused: the request must not be sent any more.
+        """
+        error = self.check and self.check()
+        if error:
+            raise SendRefused(error)
 
 
 def target_of(request: httpx.Request) -> str:

@@ -96,7 +96,7 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         if connection is None:
             connection = self._new_connection()
             if isinstance(request, Request):  # over an idle connection it is sent at once
-                extensions = request.extensions_with_check()
+                extensions = request.traced_extensions()
         try:
             answer = await connection.handle_async_request(
                 _to_httpcore(request, self._origin, extensions)
@@ -196,6 +196,11 @@ class HTTPClient(httpx.AsyncClient):
         super().__init__(transport=transport, headers=headers)
         self._own_transport = transport
 
+    @property
+    def has_own_connections(self) -> bool:
+        """Whether nobody's code but ours is between this client and the network."""
+        return isinstance(self._own_transport, ConnectionSlots)
+
     async def sign_and_send(
         self, request: Request, auth: SigningAuth | None, max_bytes: int
     ) -> Answer:
@@ -207,9 +212,10 @@ class HTTPClient(httpx.AsyncClient):
         """
         if auth is not None:
             await auth.sign(request)
+            request.check_before_sending()  # RSA signatures take time, and wait for each other
         if isinstance(self._own_transport, ConnectionSlots):
             return await decompress(*await self._own_transport.exchange(request), max_bytes)
-        request.extensions = request.extensions_with_check()
+        request.extensions = request.traced_extensions()
         response = await self._own_transport.handle_async_request(request)
         return await receive(response, max_bytes=max_bytes, request=request)
 

@@ -308,8 +308,6 @@ class SlidingWindowLimiter(_Cooldown):
         for priority in Priority:
             while waiter := self._next(priority, now):
                 self._queue.serve(waiter, _take(self._windows(waiter.kind)))
-            if self._wants_general(priority, now):
-                break  # the next general slot is theirs, not that of a lower priority
 
     def _next(self, priority: Priority, now: float) -> _Waiter | None:
         """Return the next waiter of this priority that can be served now; None if there is none."""
@@ -317,13 +315,6 @@ class SlidingWindowLimiter(_Cooldown):
             if self._has_slot(priority, self._windows(waiter.kind), now):
                 return waiter
         return None
-
-    def _wants_general(self, priority: Priority, now: float) -> bool:
-        """Return whether a waiter of this priority waits for the general limit alone."""
-        return any(
-            len(windows) == 1 or windows[1].free(now) > 0
-            for windows in (self._windows(waiter.kind) for waiter in self._queue.heads(priority))
-        )
 
     def _set_timer(self, now: float) -> None:
         """Set the timer for the next time at which the block ends or a held slot expires."""

@@ -19,7 +19,7 @@ from ..closing import (
     smart_trade_is_closable,
 )
 from ..endpoint import Endpoint, Permission, Priority, Safety
-from ..errors import RequestNotSentError, ResponseDecodeError, ThreeCommasError
+from ..errors import RateLimitError, RequestNotSentError, ResponseDecodeError, ThreeCommasError
 from ..models.smart_trade import SmartTrade
 
 if TYPE_CHECKING:
@@ -84,14 +84,20 @@ class _Canceller:
     async def cancel(self, entity_id: int, trace: Trace) -> SmartTrade:
         """Cancel the trade, unless a read shows that its entry has been filled."""
         async with self._semaphore:
-            for _ in range(self._pipeline.retry.attempts - 1):
+            policy = self._pipeline.retry
+            tries = refusals = 0
+            while True:
+                # Where the cancel has no slot in time, or meets a block, its read is out of date.
                 try:
                     return await self._cancel_unless_entered(entity_id, trace)
-                except RequestNotSentError as error:
-                    if error.available_in is None:
+                except RateLimitError:
+                    refusals += 1
+                    if trace.final or refusals > policy.rate_limit_waits:
                         raise
-                    # No slot within `_MAX_READ_AGE`: the read will be out of date, so read again.
-            return await self._cancel_unless_entered(entity_id, trace)
+                except RequestNotSentError as error:
+                    tries += 1
+                    if error.available_in is None or tries >= policy.attempts:
+                        raise
 
     async def _cancel_unless_entered(self, entity_id: int, trace: Trace) -> SmartTrade:
         trade = await self._read_first(entity_id)

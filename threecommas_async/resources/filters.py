@@ -67,6 +67,6 @@ def filter_query(**filters: QueryValue) -> dict[str, QueryValue]:
     """
     return {
         name.rstrip("_"): check_filter(name, value)
-        for name, value in filters.items()
+        for name, value in sorted(filters.items())
         if value is not None
     }
