@@ -23,6 +23,7 @@ from .config import (
 )
 from .errors import ConfigurationError
 from .http import (
+    KEEPALIVE,
     MAX_RESPONSE_BYTES,
     ConnectionSlots,
     Gate,
@@ -380,7 +381,9 @@ def _proxy_transport(
     The caller raises the error, so that no frame of its traceback holds the address of the proxy.
     """
     limits = httpx.Limits(
-        max_connections=max_connections, max_keepalive_connections=max_connections
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=KEEPALIVE,
     )
     named = "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
     try:

@@ -11,9 +11,10 @@ from .call import QueryValue, Response
 from .gate import Gate
 from .pipeline import Pipeline
 from .request import Request, target_of
-from .transport import ConnectionSlots, HTTPClient, environment_proxy
+from .transport import KEEPALIVE, ConnectionSlots, HTTPClient, environment_proxy
 
 __all__ = [
+    "KEEPALIVE",
     "MAX_RESPONSE_BYTES",
     "Answer",
     "ConnectionSlots",

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
     from .auth import SigningAuth
 
-__all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
+__all__ = ["KEEPALIVE", "ConnectionSlots", "HTTPClient", "environment_proxy"]
 
 # Process id and event loop: a connection is usable only where it was made.
 _Context: TypeAlias = "tuple[int, asyncio.AbstractEventLoop]"
 
 # Seconds to keep an idle connection. One that the server closes earlier is detected.
-_KEEPALIVE = 30.0
+KEEPALIVE = 30.0
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -148,7 +148,7 @@ class ConnectionSlots(httpx.AsyncBaseTransport):
         return httpcore.AsyncHTTPConnection(
             self._origin,
             ssl_context=self._tls,
-            keepalive_expiry=_KEEPALIVE,
+            keepalive_expiry=KEEPALIVE,
             network_backend=self._backend,
         )
 
