@@ -228,3 +228,26 @@ async def test_nothing_leaves_after_a_refusal_that_came_while_it_was_signed() ->
         )
         posts = [request for request in server.received if request.method == "POST"]
         assert len(posts) < 20
+
+
+async def test_answer_of_a_proxy_to_connect_is_not_the_answer_to_a_close() -> None:
+    async def tunnel_and_cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(tunnel_and_cut, "127.0.0.1", 0) as proxy:
+        port: int = proxy.sockets[0].getsockname()[1]
+        async with (
+            httpx.AsyncClient(proxy=f"http://127.0.0.1:{port}", trust_env=False) as http,
+            AsyncClient(
+                KEY,
+                secret=SECRET,
+                base_url="https://api.example.com/public/api",
+                http_client=http,
+                retry=RetryPolicy(attempts=1),
+            ) as client,
+        ):
+            report = await client.smart_trades.close_many([7])
+    assert report.counts == {CloseState.NOT_SENT: 1}

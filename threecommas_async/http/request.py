@@ -92,9 +92,10 @@ class Request(httpx.Request):
 
     async def _on_event(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith("send_request_headers.started"):
-            self.check_before_sending()
-            self.sent = True
-        elif event.endswith("receive_response_headers.complete"):
+            if info["request"].method != b"CONNECT":  # httpcore asks a proxy for a tunnel with it
+                self.check_before_sending()
+                self.sent = True
+        elif event.endswith("receive_response_headers.complete") and self.sent:
             _, status_code, _, headers, *_ = info["return_value"]
             self.receive_head(Answer(status_code, httpx.Headers(headers), b""))
 
