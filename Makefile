@@ -12,9 +12,11 @@ version := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 ready     := $(VENV)/.ready-$(version)
 dev-ready := $(VENV)/.dev-$(version)
 
+purelib   := 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check check-completeness bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +27,21 @@ demo: $(ready) ## close 250 trades against the embedded sandbox (ARGS="--trades 
 test: $(dev-ready) ## all tests, in parallel, with the coverage gate
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 
-check: $(dev-ready) ## style, types, layers
+check: $(dev-ready) ## style, types, layers, completeness of types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --python-executable $(BIN)/python
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory check-completeness
+
+# As its users have it: installed, in an environment of its own, outside of this folder.
+check-completeness: $(dev-ready)
+	@rm -rf build/typed && $(BIN)/python -m venv --without-pip build/typed
+	@$(PIP) --python build/typed/bin/python install --no-deps .
+	@$(BIN)/python -c $(purelib) > "$$(build/typed/bin/python -c $(purelib))/dependencies.pth"
+	cd build && PATH="$(abspath build/typed/bin):$$PATH" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 \
+	  $(abspath $(BIN))/pyright --verifytypes threecommas_async --ignoreexternal
 
 bench: $(ready) ## measure ours beside py3cw, bare httpx and bare aiohttp
 	@$(BIN)/python -m benchmarks $(ARGS)

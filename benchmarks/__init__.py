@@ -1,1 +1,1 @@
-"""What a gathered close costs, beside every alternative: ``python -m benchmarks``."""
+"""Cost of gathered closes, compared with the alternatives: ``python -m benchmarks``."""

@@ -1,7 +1,7 @@
-"""Measure everything side by side: ``python -m benchmarks`` from the root of the repository.
+"""Run all benchmarks: ``python -m benchmarks`` from the root of the repository.
 
-Loads go to a server on 127.0.0.1 that the program starts and stops; every run is bounded in number
-and time. With ``--smoke`` everything runs once and tiny, to see that it works.
+Requests go to a server on 127.0.0.1 that the program starts and stops; every run is limited in
+number of requests and time. ``--smoke`` runs everything once with tiny sizes, as a test.
 """
 
 from __future__ import annotations
@@ -25,43 +25,49 @@ README = Path(__file__).with_name("README.md")
 SECTIONS = ("closes", "stall", "imports", "parsing", "pacing", "reader")
 
 
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """What the user asks for."""
+def parse_arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="everything once and tiny")
+    parser.add_argument("--smoke", action="store_true", help="run everything once with tiny sizes")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
         choices=[*SECTIONS, *CANDIDATES],
-        help=f"a part ({', '.join(SECTIONS)}) or a candidate ({', '.join(CANDIDATES)}); repeatable",
+        help=f"section ({', '.join(SECTIONS)}) or candidate ({', '.join(CANDIDATES)}); repeatable",
     )
-    parser.add_argument("--repeat", type=int, default=5, metavar="K", help="runs of each (5)")
+    parser.add_argument(
+        "--repeat", type=int, default=5, metavar="K", help="runs of each measurement (5)"
+    )
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[100, 1_000, 10_000], help="numbers of closes"
     )
     parser.add_argument(
-        "--latency", type=float, default=0.0, metavar="MS", help="of each answer (0)"
+        "--latency", type=float, default=0.0, metavar="MS", help="latency of each answer (0)"
     )
     parser.add_argument(
-        "--python-alternatives", metavar="PATH", help="instead of an environment of our own making"
+        "--python-alternatives",
+        metavar="PATH",
+        help="Python with the alternatives installed; by default .venv-bench is created",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results")
-    parser.add_argument("--load", type=Path, metavar="FILE", help="do not measure, read results")
+    parser.add_argument(
+        "--load", type=Path, metavar="FILE", help="read results instead of measuring"
+    )
     parser.add_argument(
         "--markdown",
         type=Path,
         nargs="?",
         const=README,
         metavar="FILE",
-        help="rewrite the tables of benchmarks/README.md, and the pictures in charts/ beside it",
+        help="rewrite the tables of benchmarks/README.md and the charts in charts/ next to it",
     )
     return parser.parse_args(given)
 
 
 def command(options: argparse.Namespace) -> str:
-    """The command without paths of this machine."""
+    """Return the command line without paths of this machine."""
     words = ["python", "-m", "benchmarks"]
     words += ["--smoke"] if options.smoke else []
     words += [word for name in options.only for word in ("--only", name)]
@@ -70,30 +76,30 @@ def command(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def chosen(options: argparse.Namespace, pythons: dict[str, str]) -> list[Candidate]:
-    """The candidates asked for whose libraries are there."""
+def selected_candidates(options: argparse.Namespace, pythons: dict[str, str]) -> list[Candidate]:
+    """Return the requested candidates whose libraries are installed."""
     names = [name for name in options.only if name in CANDIDATES] or list(CANDIDATES)
     candidates = [CANDIDATES[name] for name in names]
-    found = {
+    installed = {
         home: environment.importable(python, {candidate.needs for candidate in candidates})
         for home, python in pythons.items()
     }
-    missing = [c.name for c in candidates if c.needs not in found[c.home]]
+    missing = [c.name for c in candidates if c.needs not in installed[c.home]]
     if missing:
-        tell(f"left out, not installed: {', '.join(missing)}")
+        log_progress(f"skipped, not installed: {', '.join(missing)}")
     return [candidate for candidate in candidates if candidate.name not in missing]
 
 
-def tell(what: str) -> None:
-    """Show how far it is."""
-    print(what, file=sys.stderr, flush=True)
+def log_progress(message: str) -> None:
+    """Print to standard error."""
+    print(message, file=sys.stderr, flush=True)
 
 
-def loads(
-    options: argparse.Namespace, pythons: dict[str, str], parts: Sequence[str]
+def measure_closes(
+    options: argparse.Namespace, pythons: dict[str, str], sections: Sequence[str]
 ) -> list[Record]:
-    """The closes through every candidate: what they cost, and how the event loop fares."""
-    candidates = chosen(options, pythons)
+    """Measure the cost of closes and the stall of the event loop with every candidate."""
+    candidates = selected_candidates(options, pythons)
     records: list[Record] = []
     stall_size = options.sizes[0] if options.smoke else 1_000
     with running_server(options.latency / 1e3) as server:
@@ -101,8 +107,8 @@ def loads(
             "closes": ("cost", options.sizes),
             "stall": ("stall", [stall_size]),
         }
-        for part, (mode, sizes) in modes.items():
-            if part in parts:
+        for section, (mode, sizes) in modes.items():
+            if section in sections:
                 records += interleaved(
                     candidates,
                     pythons,
@@ -110,21 +116,21 @@ def loads(
                     sizes=sizes,
                     mode=mode,
                     repeats=options.repeat,
-                    tell=tell,
+                    log=log_progress,
                 )
     return records
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all that was asked for."""
-    here = sys.executable
-    there = options.python_alternatives or (
-        here if options.smoke else environment.alternatives_python()
+    """Run the requested measurements."""
+    package_python = sys.executable
+    alternatives_python = options.python_alternatives or (
+        package_python if options.smoke else environment.alternatives_python()
     )
-    pythons = {"package": here, "alternatives": there}
+    pythons = {"package": package_python, "alternatives": alternatives_python}
     only_candidates = any(name in CANDIDATES for name in options.only)
-    parts = [name for name in options.only if name in SECTIONS]
-    parts = parts or (["closes", "stall"] if only_candidates else list(SECTIONS))
+    sections = [name for name in options.only if name in SECTIONS]
+    sections = sections or (["closes", "stall"] if only_candidates else list(SECTIONS))
     results: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "command": command(options),
@@ -132,47 +138,50 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "load": [environment.load()],
         "versions": {home: environment.versions(python) for home, python in pythons.items()},
     }
-    if {"closes", "stall"} & set(parts):
-        records = loads(options, pythons, parts)
+    if {"closes", "stall"} & set(sections):
+        records = measure_closes(options, pythons, sections)
         results["closes"] = [record for record in records if record["mode"] == "cost"]
         results["stall"] = [record for record in records if record["mode"] == "stall"]
-    if "imports" in parts:
-        tell("imports")
-        lean = {"attrs", "cattrs"} <= environment.importable(there, {"attrs", "cattrs"})
-        results["imports"] = measure_imports(
-            there if lean else here, 1 if options.smoke else 3 * options.repeat
+    if "imports" in sections:
+        log_progress("imports")
+        lean = {"attrs", "cattrs"} <= environment.importable(
+            alternatives_python, {"attrs", "cattrs"}
         )
-    if "parsing" in parts:
-        tell("parsing")
+        results["imports"] = measure_imports(
+            alternatives_python if lean else package_python,
+            1 if options.smoke else 3 * options.repeat,
+        )
+    if "parsing" in sections:
+        log_progress("parsing")
         calls = "100" if options.smoke else "2000"
         repeats = str(options.repeat)
-        output = environment.run_python(here, "-m", "benchmarks.parsing", repeats, calls)
+        output = environment.run_python(package_python, "-m", "benchmarks.parsing", repeats, calls)
         results["parsing"] = json.loads(output)
-    if {"pacing", "reader"} & set(parts):
-        results.update(simulations(options, parts))
+    if {"pacing", "reader"} & set(sections):
+        results.update(simulations(options, sections))
     results["load"].append(environment.load())
     return results
 
 
-def simulations(options: argparse.Namespace, parts: Sequence[str]) -> dict[str, Any]:
-    """The parts in virtual time; they need the package, and nothing of its network."""
+def simulations(options: argparse.Namespace, sections: Sequence[str]) -> dict[str, Any]:
+    """Run the sections in virtual time, which need no server."""
     from benchmarks.pacing import SIZES, simulate
     from benchmarks.reader import simulate_reader
 
-    found: dict[str, Any] = {}
-    if "pacing" in parts:
-        tell("pacing")
+    results: dict[str, Any] = {}
+    if "pacing" in sections:
+        log_progress("pacing")
         sizes = (LIMIT, 250) if options.smoke else SIZES
-        found["pacing"] = list(simulate(sizes, options.repeat, list(POLICIES)))
-    if "reader" in parts:
-        tell("reader")
-        found["reader"] = simulate_reader((1,) if options.smoke else (1, 90, 250), options.repeat)
-    return found
+        results["pacing"] = list(simulate(sizes, options.repeat, list(POLICIES)))
+    if "reader" in sections:
+        log_progress("reader")
+        results["reader"] = simulate_reader((1,) if options.smoke else (1, 90, 250), options.repeat)
+    return results
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Measure, print, write. The status is 1 if one of our own closes failed."""
-    options = arguments(given)
+    """Measure, print, write; return 1 if a close of this package failed."""
+    options = parse_arguments(given)
     if options.smoke:
         options.repeat, options.sizes = 1, [20]
     results: dict[str, Any] = (

@@ -1,4 +1,4 @@
-"""Two kinds of pictures as SVG, written by hand: lines over a logarithmic plane, and bars."""
+"""Charts as SVG, without a library: lines on logarithmic axes, and bars."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line: points in order of x."""
+    """A line; its points are in ascending order of x."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -29,7 +29,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar, and how far the worst case reaches beyond it."""
+    """A bar, with a whisker to the worst case."""
 
     label: str
     value: float
@@ -40,7 +40,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Bars on one axis, with a line they are held against."""
+    """Bars on one axis, with a reference line."""
 
     title: str
     bars: Sequence[Bar]
@@ -48,7 +48,7 @@ class Panel:
     line_label: str
 
 
-def text(  # noqa: PLR0913 - what a piece of text consists of
+def text(  # noqa: PLR0913
     x: float,
     y: float,
     words: str,
@@ -58,7 +58,7 @@ def text(  # noqa: PLR0913 - what a piece of text consists of
     anchor: str = "start",
     bold: bool = False,
 ) -> str:
-    """A piece of text."""
+    """Return a text element."""
     weight = ' font-weight="600"' if bold else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{color}" '
@@ -66,17 +66,17 @@ def text(  # noqa: PLR0913 - what a piece of text consists of
     )
 
 
-def line(  # noqa: PLR0913, PLR0917 - what a line consists of
+def line(  # noqa: PLR0913, PLR0917
     x1: float, y1: float, x2: float, y2: float, color: str, extra: str = ""
 ) -> str:
-    """A straight line."""
+    """Return a line element."""
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}"{extra}/>'
     )
 
 
-def picture(title: str, subtitle: str, height: float, parts: Iterable[str]) -> str:
-    """The frame around everything."""
+def document(title: str, subtitle: str, height: float, parts: Iterable[str]) -> str:
+    """Return an SVG document with a title."""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
         f'role="img" font-family="{FONT}">\n<title>{escape(title)}</title>\n'
@@ -87,7 +87,7 @@ def picture(title: str, subtitle: str, height: float, parts: Iterable[str]) -> s
 
 
 def decades(low: float, high: float) -> list[float]:
-    """The round values 1, 2, 5, 10, ... between two numbers."""
+    """Return the values 1, 2, 5, 10, ... between two numbers."""
     steps = [
         factor * 10.0**power
         for power in range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
@@ -97,7 +97,7 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def spread_out(wanted: Sequence[float], gap: float) -> list[float]:
-    """Positions near the wanted ones that keep the gap between labels."""
+    """Return positions near the wanted ones that are at least `gap` apart."""
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     placed = list(wanted)
     for before, after in pairwise(order):
@@ -106,7 +106,7 @@ def spread_out(wanted: Sequence[float], gap: float) -> list[float]:
 
 
 def line_chart(title: str, subtitle: str, series: Sequence[Series], unit: str) -> str:
-    """Lines over a plane that is logarithmic both ways, each labelled at its end."""
+    """Return a chart of lines on logarithmic axes, each labelled at its end."""
     left, right, top, bottom = 70.0, WIDTH - 330.0, 80.0, 400.0
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
@@ -146,11 +146,11 @@ def line_chart(title: str, subtitle: str, series: Sequence[Series], unit: str) -
             line(end_x + 6, end_y, right + 18, label_y, color, ' stroke-width="0.8" opacity="0.6"'),
             text(right + 22, label_y + 4, one.label, color=color, bold=one.ours, size=12),
         ]
-    return picture(title, subtitle, bottom + 60, parts)
+    return document(title, subtitle, bottom + 60, parts)
 
 
 def bar_chart(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
-    """Horizontal bars on a linear axis, panel below panel."""
+    """Return a chart of horizontal bars on a linear axis, in panels."""
     left, right, row = 330.0, WIDTH - 190.0, 26.0
     parts: list[str] = []
     y = 84.0
@@ -179,4 +179,4 @@ def bar_chart(title: str, subtitle: str, panels: Sequence[Panel]) -> str:
             text(x, y + 17, panel.line_label, anchor="middle", color=GOAL, size=12),
         ]
         y += 42
-    return picture(title, subtitle, y, parts)
+    return document(title, subtitle, y, parts)

@@ -1,4 +1,4 @@
-"""The environment of the alternatives, and what the machine is."""
+"""The Python environment of the alternatives, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ print(*(name for name in sys.argv[1:] if importlib.util.find_spec(name)))
 
 
 def clean_environment() -> dict[str, str]:
-    """The variables of this process without proxies: nothing measured leaves the machine."""
+    """Return the environment variables without proxies, so that all requests stay local."""
     return {
         name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
     }
 
 
 def run_python(python: str, *arguments: str, timeout: float = 120.0) -> str:
-    """What another Python prints, run from the root of the repository."""
+    """Run another Python in the root of the repository; return its standard output."""
     return subprocess.run(  # noqa: S603 - our own program
         [python, *arguments],
         cwd=ROOT,
@@ -60,16 +60,16 @@ def run_python(python: str, *arguments: str, timeout: float = 120.0) -> str:
 
 
 def alternatives_python() -> str:
-    """The Python of ``.venv-bench``, made or brought up to date if needed."""
+    """Return the Python of ``.venv-bench``, which is created or updated if needed."""
     home = ROOT / ".venv-bench"
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     installed = home / REQUIREMENTS.name
     wanted = REQUIREMENTS.read_text()
     if not installed.exists() or installed.read_text() != wanted:
-        print(f"Making {home.name} for the alternatives ...", file=sys.stderr)
+        print(f"Creating {home.name} for the alternatives ...", file=sys.stderr)
         run_python(sys.executable, "-m", "venv", str(home))
         (home / ".gitignore").write_text("*\n")
-        subprocess.run(  # noqa: S603 - with this process's variables: pip may need a proxy
+        subprocess.run(  # noqa: S603 - inherits the proxies, which pip may need
             [python, "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)],
             check=True,
         )
@@ -78,23 +78,23 @@ def alternatives_python() -> str:
 
 
 def importable(python: str, modules: set[str]) -> set[str]:
-    """Which of the modules another Python finds."""
+    """Return the modules that another Python can import."""
     return set(run_python(python, "-c", IMPORTABLE, *sorted(modules)).split())
 
 
 def versions(python: str) -> dict[str, str]:
-    """The versions of the libraries that matter, as installed for another Python."""
+    """Return the versions of the relevant libraries installed for another Python."""
     found: dict[str, str] = json.loads(run_python(python, "-c", VERSIONS, *PACKAGES))
     return found
 
 
 def load() -> float | str:
-    """How busy the machine has been in the last minute."""
+    """Return the load average of the last minute."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else "unknown"
 
 
 def machine() -> dict[str, str | int]:
-    """Enough to judge the figures by, and nothing that tells whose machine it is."""
+    """Describe the machine, without anything that identifies it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cores": cores or 1,

@@ -1,4 +1,4 @@
-"""The pictures: growth, stall, and the time to the last close against the floor."""
+"""The charts: growth, stall, and the time to the last close compared with the minimum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.spread import Spread, values
 
 
 def growth(records: list[Record]) -> str:
-    """CPU time per close over the number of closes gathered."""
+    """Return the chart of CPU time per close by number of closes gathered."""
     series: list[Series] = []
     for name, candidate in CANDIDATES.items():
         points: list[tuple[float, float]] = []
@@ -31,13 +31,13 @@ def growth(records: list[Record]) -> str:
 
 
 def _fails(records: list[Record], name: str) -> str:
-    """From which size on closes fail, for the label."""
+    """Return the smallest size at which closes fail, for the label."""
     sizes = [r["size"] for r in records if r["candidate"] == name and r["failures"]]
     return f" (fails at {min(sizes):,})" if sizes else ""
 
 
 def stall(records: list[Record]) -> str:
-    """How late the event loop gets."""
+    """Return the chart of event loop stalls."""
     bars: list[Bar] = []
     size = max(record["size"] for record in records)
     for name, candidate in CANDIDATES.items():
@@ -57,7 +57,7 @@ def stall(records: list[Record]) -> str:
 
 
 def pacing(records: list[Record]) -> str:
-    """When the last close is done under 100 per 60 s."""
+    """Return the chart of the time to the last close with 100 requests per 60 s."""
     panels: list[Panel] = []
     for size in [size for size in sorted({r["size"] for r in records}) if floor(size)]:
         bars: list[Bar] = []
@@ -81,7 +81,7 @@ FILES = {"closes": "growth.svg", "stall": "stall.svg", "pacing": "pacing.svg"}
 
 
 def draw(folder: Path, results: dict[str, Any]) -> None:
-    """Write the pictures of what was measured."""
+    """Write the charts of all sections in the results."""
     folder.mkdir(parents=True, exist_ok=True)
     for key, figure in FIGURES.items():
         if results.get(key):

@@ -1,4 +1,4 @@
-"""The numbers the package promises, held against the results."""
+"""Performance goals of the package, checked against the results."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from benchmarks.spread import Spread, ratio, values
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A promise: the median must not exceed the target."""
+    """An upper bound for a measurement."""
 
-    what: str
-    most: float
+    label: str
+    maximum: float
     measured: Spread | None
     digits: int = 2
     worst: bool = False
-    """Whether the worst run counts, not the median."""
+    """Whether the maximum is checked instead of the median."""
 
     @property
     def target(self) -> str:
-        """The target in words."""
-        return f"{self.most:g}"
+        """The bound as text."""
+        return f"{self.maximum:g}"
 
     @property
     def verdict(self) -> str:
-        """Whether it was met; a dash if it was not measured."""
+        """Whether the goal was met; a dash if it was not measured."""
         if self.measured is None:
             return "-"
         counted = self.measured.high if self.worst else self.measured.median
-        return "yes" if counted <= self.most else "**no**"
+        return "yes" if counted <= self.maximum else "**no**"
 
 
 def goals(results: dict[str, Any]) -> Iterator[Goal]:
-    """Every goal of what was measured."""
+    """Yield all goals."""
     yield from _closes(results.get("closes", []))
     yield from _stalls(results.get("stall", []))
     parsing = results.get("parsing", [])
-    for what, label in (("body", "the seed's body"), ("page", "a page of 100 trades")):
+    for what, label in (("body", "the body of a close"), ("page", "a page of 100 trades")):
         found = ratio(
             values(parsing, "cpu_us", what=what, how="ours"),
             values(parsing, "cpu_us", what=what, how="cattrs"),
@@ -64,13 +64,13 @@ def _closes(records: list[dict[str, Any]]) -> Iterator[Goal]:
     def cpu(name: str, size: int) -> dict[int, float]:
         return values(records, "cpu_us", candidate=name, size=size, mode="cost")
 
-    for name, label, most in (
+    for name, label, maximum in (
         ("requests", "requests, 20 threads", 0.5),
         ("httpx-here", "bare httpx, semaphore, same environment", 0.25),
         ("httpx", "bare httpx, semaphore, as pip installs it", 0.25),
     ):
         found = ratio(cpu("ours", 1_000), cpu(name, 1_000))
-        yield Goal(f"CPU per close at N = 1,000 to {label}", most, found)
+        yield Goal(f"CPU per close at N = 1,000 to {label}", maximum, found)
     found = ratio(cpu("ours-speed", 1_000), cpu("aiohttp", 1_000))
     yield Goal("CPU per close at N = 1,000, extra speed, to bare aiohttp", 1.15, found)
     growth = ratio(cpu("ours", 10_000), cpu("ours", 100))
@@ -81,20 +81,20 @@ def _closes(records: list[dict[str, Any]]) -> Iterator[Goal]:
 
 
 def _stalls(records: list[dict[str, Any]]) -> Iterator[Goal]:
-    for name, label, most in (
+    for name, label, maximum in (
         ("ours", "HMAC, N = 1,000, p99", 10),
         ("ours-rsa", "RSA-4096, N = 1,000, p99", 10),
         ("ours-pages", "reading pages of 100 trades, p99", 5),
     ):
         found = values(records, "stall_p99", candidate=name, size=1_000, mode="stall")
-        yield Goal(f"stall of the event loop in ms: {label}", most, Spread.of(found.values()), 1)
+        yield Goal(f"stall of the event loop in ms: {label}", maximum, Spread.of(found.values()), 1)
 
 
 def _pacing(records: list[dict[str, Any]]) -> Iterator[Goal]:
     ours = [record for record in records if record["policy"] == "ours"]
     refused = Spread.of(record["refused"] for record in ours)
     yield Goal("requests refused by the server", 0, refused, digits=0, worst=True)
-    # The latency is what a full window takes where nothing is limited, on the same network.
+    # Latency: the time that a full window takes without a limit on the same network.
     unlimited = {
         (r["window"], r["network"], r["seed"]): r["seconds"]
         for r in records

@@ -1,4 +1,4 @@
-"""What ``import threecommas_async`` costs beside ``import httpx``, each in fresh processes."""
+"""Cost of ``import threecommas_async`` and of its dependencies, in fresh processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OURS = "import threecommas_async"
 HTTPX = "import httpx"
 STATEMENTS = (
     HTTPX,
-    "import asyncio, httpx, attrs, cattrs",  # the least a client on these libraries can cost
+    "import asyncio, httpx, attrs, cattrs",  # lower bound for a client on these libraries
     OURS,
     "from threecommas_async import ThreeCommasError",
     "from threecommas_async import AsyncClient",
@@ -23,7 +23,7 @@ print((time.process_time() - start) * 1e3)
 
 
 def measure_imports(python: str, repeats: int) -> list[Record]:
-    """CPU milliseconds of an import, the statements in turn; a first one fills the caches."""
+    """Measure the CPU milliseconds of each statement, interleaved, after a warm-up round."""
     return [
         {"statement": statement, "repeat": repeat, "cpu_ms": float(output)}
         for repeat in range(-1, repeats)

@@ -1,4 +1,4 @@
-"""Runs the workers against the server, interleaved, and collects what they measured."""
+"""Run the workers against the server, interleaved, and collect their measurements."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from benchmarks.environment import ROOT, clean_environment, run_python
 TIME_LIMIT = 300.0
 
 Record = dict[str, Any]
-"""A `worker.Measured` as a dict, with candidate, size, mode and repeat."""
+"""A `worker.Measurement` as a dict, with candidate, size, mode and repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The loopback server, seen from outside."""
+    """Handle of the server process."""
 
     port: int
 
     @property
     def base_url(self) -> str:
-        """Where it listens."""
+        """Return the URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def counters(self) -> dict[str, int]:
-        """The POSTs it has seen, and the connections they came over."""
+        """Return the number of POSTs so far, and of connections they came over."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request("GET", "/stats")
@@ -44,7 +44,7 @@ class Server:
 
 @contextmanager
 def running_server(latency: float = 0.0) -> Generator[Server]:
-    """A server process for as long as the block runs."""
+    """Run a server process for the duration of the block."""
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-m", "benchmarks.server", "--latency", str(latency)],
         cwd=ROOT,
@@ -68,7 +68,7 @@ def running_server(latency: float = 0.0) -> Generator[Server]:
 
 
 def run_worker(python: str, server: Server, candidate: Candidate, size: int, mode: Mode) -> Record:
-    """One measurement in a process of its own; a worker that dies or hangs is a failure too."""
+    """Run one measurement in its own process; a crash or timeout is recorded as failures."""
     before = server.counters()
     job = {"candidate": candidate.name, "base_url": server.base_url, "size": size, "mode": mode}
     try:
@@ -83,7 +83,7 @@ def run_worker(python: str, server: Server, candidate: Candidate, size: int, mod
     return {"candidate": candidate.name, "size": size, "mode": mode, **record, **counted}
 
 
-def interleaved(  # noqa: PLR0913 - all of it is chosen on the command line
+def interleaved(  # noqa: PLR0913
     candidates: Sequence[Candidate],
     pythons: dict[str, str],
     server: Server,
@@ -91,9 +91,9 @@ def interleaved(  # noqa: PLR0913 - all of it is chosen on the command line
     sizes: Sequence[int],
     mode: Mode,
     repeats: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Record]:
-    """Every candidate at every size, in turn, repeated; who goes first moves on each time."""
+    """Run every candidate at every size, repeatedly, starting with another one each time."""
     records: list[Record] = []
     for repeat in range(repeats):
         shift = repeat % len(candidates) if candidates else 0
@@ -103,5 +103,5 @@ def interleaved(  # noqa: PLR0913 - all of it is chosen on the command line
                     continue
                 record = run_worker(pythons[candidate.home], server, candidate, size, mode)
                 records.append({"repeat": repeat, **record})
-                tell(f"{repeat + 1}/{repeats} {mode} {size:>6,} {candidate.name}")
+                log(f"{repeat + 1}/{repeats} {mode} {size:>6,} {candidate.name}")
     return records

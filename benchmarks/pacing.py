@@ -1,8 +1,8 @@
-"""How long N closes take under 100 per 60 s, in virtual time, and what the server thinks of it.
+"""Duration of N closes with a limit of 100 per 60 s, and refusals by the server, in virtual time.
 
-Every policy closes the same trades over the same 20 connections against the same simulated
-server, which counts in a rolling or in a fixed window and blocks the key for 300 s after one
-request too many. The floor is 60 x (ceil(N / 100) - 1) seconds.
+Every policy closes the same trades over 20 connections against a simulated server, which counts in
+a rolling or a fixed window and blocks the key for 300 s when the limit is exceeded. The minimum
+("floor") is 60 x (ceil(N / 100) - 1) seconds.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ NETWORKS: tuple[Network, ...] = ("steady", "ragged")
 
 
 @dataclass(frozen=True, slots=True)
-class Paced:
-    """One simulated run: when the last close was answered, and how often the server refused."""
+class PacingRun:
+    """Result of one simulated run: seconds to the last answer, and number of refusals."""
 
     policy: str
     size: int
@@ -43,12 +43,12 @@ class Paced:
 
 
 def floor(size: int) -> float:
-    """The earliest second at which so many closes can all have been sent."""
+    """Return the minimum seconds until `size` closes can have been sent."""
     return WINDOW * (math.ceil(size / LIMIT) - 1)
 
 
 class RateLimitedServer:
-    """Counts the requests that arrive; one too many blocks the key for the penalty."""
+    """Counts arriving requests; exceeding the limit blocks the key for the penalty."""
 
     def __init__(self, window: Window) -> None:
         self.refused = 0
@@ -57,9 +57,9 @@ class RateLimitedServer:
         self._blocked_until = -math.inf
 
     def arrival(self, now: float) -> float | None:
-        """Accept a request (None), or refuse it and say when the block ends."""
+        """Return None if a request is accepted, else the time at which the block ends."""
         if now >= self._blocked_until:
-            self._forget(now)
+            self._drop_expired(now)
             if len(self._accepted) < LIMIT:
                 self._accepted.append(now)
                 return None
@@ -67,7 +67,7 @@ class RateLimitedServer:
         self.refused += 1
         return self._blocked_until
 
-    def _forget(self, now: float) -> None:
+    def _drop_expired(self, now: float) -> None:
         accepted = self._accepted
         if self._window == "rolling":
             while accepted and accepted[0] <= now - WINDOW:
@@ -76,28 +76,28 @@ class RateLimitedServer:
             accepted.clear()
 
 
-def one_way(network: Network, dice: random.Random) -> float:
-    """Seconds on the wire in one direction."""
-    if network == "ragged" and dice.random() < 0.02:
-        return dice.uniform(0.5, 3.0)
-    return dice.uniform(0.02, 0.15)
+def one_way(network: Network, rng: random.Random) -> float:
+    """Return a random latency in one direction, in seconds."""
+    if network == "ragged" and rng.random() < 0.02:
+        return rng.uniform(0.5, 3.0)
+    return rng.uniform(0.02, 0.15)
 
 
 async def close_everything(
     policy: str, size: int, window: Window, network: Network, seed: int
-) -> Paced:
-    """Simulate one run; must be run in virtual time."""
+) -> PacingRun:
+    """Simulate one run; call it in virtual time."""
     loop = asyncio.get_running_loop()
-    dice = random.Random(seed)  # noqa: S311 - dice, not keys
+    rng = random.Random(seed)  # noqa: S311 - no secrets
     server = RateLimitedServer(window)
     slots: Slots = POLICIES[policy].make()
     connections = asyncio.Semaphore(CONNECTIONS)
     start = loop.time()
 
     async def post() -> float | None:
-        there, back = one_way(network, dice), one_way(network, dice)
+        outward, back = one_way(network, rng), one_way(network, rng)
         async with connections:
-            await asyncio.sleep(there)
+            await asyncio.sleep(outward)
             blocked_until = server.arrival(loop.time())
             await asyncio.sleep(back)
         return blocked_until
@@ -112,13 +112,13 @@ async def close_everything(
 
     async with asyncio.timeout(TOO_LONG):
         await asyncio.gather(*(close() for _ in range(size)))
-    return Paced(policy, size, window, network, seed, loop.time() - start, server.refused)
+    return PacingRun(policy, size, window, network, seed, loop.time() - start, server.refused)
 
 
 def simulate(
     sizes: Sequence[int], seeds: int, policies: Sequence[str]
 ) -> Iterator[dict[str, object]]:
-    """Every policy, size, window and network, so many times each."""
+    """Yield the runs of every policy, size, window and network, with `seeds` seeds each."""
     for policy in policies:
         for size in sizes:
             for window in WINDOWS:

@@ -1,7 +1,7 @@
-"""What it costs to turn the seed's body, and a page of 100 trades, into models.
+"""Cost of parsing one trade (`trade.json`) and a page of 100 trades into models.
 
-Runs as a process of its own in the package's environment (``python -m benchmarks.parsing``); the
-ways of parsing take turns, and print one JSON line.
+Runs in its own process in the environment of the package (``python -m benchmarks.parsing``). The
+parsers are interleaved; the result is one line of JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Parse = Callable[[bytes], object]
 
 
 def plain_converter() -> cattrs.Converter:
-    """cattrs as it comes, with hooks for the leaves it cannot do by itself."""
+    """Return a default cattrs converter, with hooks for the types it does not support."""
     converter = cattrs.Converter()
     converter.register_structure_hook(Decimal, lambda value, _: Decimal(value))
     converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(value))
@@ -36,17 +36,17 @@ def plain_converter() -> cattrs.Converter:
 
 
 def is_open_enum(kind: Any) -> bool:
-    """Whether it is a union with `str`, such as ``Code | str | None``."""
+    """Return whether a type is a union with `str`, such as ``Code | str | None``."""
     return len(get_args(kind)) > 2 and str in get_args(kind)
 
 
 def structure_open_enum(value: Any, kind: Any) -> Any:
-    """A known code as its enum member, an unknown one as it is."""
+    """Return the enum member of a known code, and an unknown code unchanged."""
     return get_args(kind)[0]._value2member_map_.get(value, value)
 
 
-def ways_of_parsing() -> dict[str, dict[str, Parse]]:
-    """By what is parsed and how."""
+def parsers_by_input() -> dict[str, dict[str, Parse]]:
+    """Return the parsers by input and name."""
     plain = plain_converter()
     return {
         "body": {
@@ -68,7 +68,7 @@ def ways_of_parsing() -> dict[str, dict[str, Parse]]:
 
 
 def microseconds(parse: Parse, body: bytes, times: int) -> float:
-    """CPU time of one call."""
+    """Return the average CPU time of a call in microseconds."""
     start = time.process_time()
     for _ in range(times):
         parse(body)
@@ -76,17 +76,17 @@ def microseconds(parse: Parse, body: bytes, times: int) -> float:
 
 
 def main() -> None:
-    """Measure so many repeats of so many calls."""
+    """Measure; the arguments are the number of repeats and of calls per repeat."""
     repeats, calls = int(sys.argv[1]), int(sys.argv[2])
     bodies = {"body": (BODY, calls), "page": (PAGE, max(1, calls // PER_PAGE))}
-    ways = ways_of_parsing()
-    same = ways["body"]["cattrs"](BODY) == ways["body"]["ours"](BODY)
-    assert same, "plain cattrs and ours disagree on the seed's body"
+    parsers = parsers_by_input()
+    same = parsers["body"]["cattrs"](BODY) == parsers["body"]["ours"](BODY)
+    assert same, "plain cattrs and this package parse the body differently"
     records = [
         {"what": what, "how": how, "repeat": repeat, "cpu_us": microseconds(parse, *bodies[what])}
         for repeat in range(-1, repeats)  # the first round warms up
-        for what, parsers in ways.items()
-        for how, parse in parsers.items()
+        for what, by_name in parsers.items()
+        for how, parse in by_name.items()
     ]
     print(json.dumps([record for record in records if record["repeat"] != -1]))
 

@@ -1,4 +1,4 @@
-"""Ways of keeping to a rate limit: ours, and what people do instead."""
+"""Pacing policies: the limiter of this package, and common alternatives."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LIMIT = 100
 WINDOW = 60.0
 
 Slots = Callable[[], AbstractAsyncContextManager[None]]
-"""Entered before a request is sent, left when its answer is there."""
+"""Makes a context that is entered before a request is sent and left after its answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A named way of pacing."""
+    """A pacing policy with its name and label."""
 
     name: str
     label: str
@@ -25,12 +25,12 @@ class Policy:
 
 
 def unpaced() -> Slots:
-    """Send at once; whoever is refused comes back when the block is over."""
+    """Send at once; refused requests are repeated when the block is over."""
     return nullcontext
 
 
 def bucket() -> Slots:
-    """A leaky bucket of a full burst that drains at the limit's rate, as aiolimiter's."""
+    """A leaky bucket with a capacity of the whole limit, like that of aiolimiter."""
     interval = WINDOW / LIMIT
     full_at = 0.0
 
@@ -47,7 +47,7 @@ def bucket() -> Slots:
 
 
 def drip(rate: float) -> Slots:
-    """One request every so often."""
+    """Requests at a constant rate per second."""
     next_at = 0.0
 
     @asynccontextmanager
@@ -62,8 +62,8 @@ def drip(rate: float) -> Slots:
     return slot
 
 
-def log_of_send_times() -> Slots:
-    """A sliding window over the moments of sending, without regard to the way there."""
+def send_time_window() -> Slots:
+    """A sliding window over send times, which ignores the latency to the server."""
     sent: deque[float] = deque(maxlen=LIMIT)
 
     @asynccontextmanager
@@ -78,7 +78,7 @@ def log_of_send_times() -> Slots:
 
 
 def ours() -> Slots:
-    """The package's own limiter: a slot comes free one window after the answer arrived."""
+    """The limiter of this package: a slot comes free one window after the answer arrived."""
     from threecommas_async.endpoint import Priority
     from threecommas_async.rate_limit.limiter import SlidingWindowLimiter
 
@@ -103,6 +103,6 @@ POLICIES = {
         Policy("bucket", "leaky bucket (100, 60), as aiolimiter's", bucket),
         Policy("drip-limit", "drip, 1.667 a second", lambda: drip(LIMIT / WINDOW)),
         Policy("drip-careful", "drip, 1.6 a second", lambda: drip(1.6)),
-        Policy("send-log", "log of send times, no margin", log_of_send_times),
+        Policy("send-log", "log of send times, no margin", send_time_window),
     )
 }

@@ -1,4 +1,4 @@
-"""What a close waits for beside a reader that takes every slot it can get, in virtual time."""
+"""Wait of closes for a slot while readers saturate the limit, in virtual time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from threecommas_async.endpoint import Priority
 from threecommas_async.rate_limit.limiter import SlidingWindowLimiter
 
 READERS = 20
-BUSY_BEFORE = 90.0
+WARM_UP = 90.0
 
 
 async def closes_beside_a_reader(closes: int, seed: int) -> Record:
-    """Readers saturate the limit; then the closes come, and each notes who left before it."""
+    """Saturate the limit with reads, then close; count the reads sent before each close."""
     loop = asyncio.get_running_loop()
-    dice = random.Random(seed)  # noqa: S311 - dice, not keys
+    rng = random.Random(seed)  # noqa: S311 - no secrets
     limiter = SlidingWindowLimiter(limit=LIMIT, window=WINDOW)
     reads: list[float] = []
     overtaken: list[int] = []
@@ -28,22 +28,22 @@ async def closes_beside_a_reader(closes: int, seed: int) -> Record:
     async def call(priority: Priority) -> None:
         permit = await limiter.acquire(priority)
         if priority is Priority.CLOSE:
-            waited.append(loop.time() - asked)
-            overtaken.append(sum(1 for left in reads if left > asked))
+            waited.append(loop.time() - closing_from)
+            overtaken.append(sum(1 for sent_at in reads if sent_at > closing_from))
         else:
             reads.append(loop.time())
-        await asyncio.sleep(dice.uniform(0.04, 0.3))
+        await asyncio.sleep(rng.uniform(0.04, 0.3))
         await limiter.release(permit, sent=True)
 
-    async def read_for_ever() -> None:
+    async def read_forever() -> None:
         for _ in count():
             await call(Priority.NORMAL)
 
-    readers = [asyncio.create_task(read_for_ever()) for _ in range(READERS)]
-    await asyncio.sleep(BUSY_BEFORE + dice.uniform(0, WINDOW))
-    asked = loop.time()
+    readers = [asyncio.create_task(read_forever()) for _ in range(READERS)]
+    await asyncio.sleep(WARM_UP + rng.uniform(0, WINDOW))
+    closing_from = loop.time()
     await asyncio.gather(*(call(Priority.CLOSE) for _ in range(closes)))
-    seconds = loop.time() - asked
+    seconds = loop.time() - closing_from
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
@@ -58,7 +58,7 @@ async def closes_beside_a_reader(closes: int, seed: int) -> Record:
 
 
 def simulate_reader(sizes: tuple[int, ...], seeds: int) -> list[Record]:
-    """A single close, a handful, and more than the reserve holds; each so many times."""
+    """Simulate every number of closes with `seeds` seeds each."""
     return [
         run_in_virtual_time(closes_beside_a_reader(closes, seed))
         for closes in sizes

@@ -1,4 +1,4 @@
-"""The results as Markdown: what was measured where, tables, and the goals they are held against."""
+"""The results as Markdown: conditions, tables and goals."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ Results = dict[str, Any]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, the first column left, the others right."""
+    """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
     lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def measured(records: Sequence[Record], mode: str) -> tuple[list[str], list[int]]:
-    """The candidates and sizes in the records, in the order of the list of candidates."""
+    """Return the candidates (in the order of `CANDIDATES`) and the sizes in the records."""
     found = [record for record in records if record["mode"] == mode]
     names = {record["candidate"] for record in found}
     sizes = sorted({record["size"] for record in found})
     return [name for name in CANDIDATES if name in names], sizes
 
 
-def of(
+def values_of(
     records: Sequence[Record], key: str, candidate: str, size: int, mode: str = "cost"
 ) -> dict[int, float]:
-    """The values of one candidate at one size, by repeat; no cost of runs with failures."""
+    """Return the values of a candidate at a size by repeat; costs only of runs without failures."""
     complete = mode == "cost"
     return values(records, key, complete=complete, candidate=candidate, size=size, mode=mode)
 
 
-def heads(sizes: Sequence[int]) -> list[str]:
-    """Column heads for sizes."""
+def size_headers(sizes: Sequence[int]) -> list[str]:
+    """Return column headers for sizes."""
     return [f"N = {size:,}" for size in sizes]
 
 
 def failed(records: Sequence[Record], candidate: str, size: int, mode: str) -> str:
-    """How many of the closes failed in the worst run, and how; empty if none."""
+    """Return the failures of the worst run as text; empty if there were none."""
     runs: list[dict[str, int]] = [
         record["failures"]
         for record in records
@@ -60,32 +60,36 @@ def failed(records: Sequence[Record], candidate: str, size: int, mode: str) -> s
 
 
 def cost_table(records: Sequence[Record]) -> str:
-    """CPU time per close, and how it grows."""
+    """Return the table of CPU time per close and its growth."""
     names, sizes = measured(records, "cost")
     rows: list[list[str]] = []
     for name in names:
         cells = [
             failed(records, name, size, "cost")
-            or show(Spread.of(of(records, "cpu_us", name, size).values()))
+            or show(Spread.of(values_of(records, "cpu_us", name, size).values()))
             for size in sizes
         ]
         growth = ratio(
-            of(records, "cpu_us", name, sizes[-1]), of(records, "cpu_us", name, sizes[0])
+            values_of(records, "cpu_us", name, sizes[-1]),
+            values_of(records, "cpu_us", name, sizes[0]),
         )
         rows.append([CANDIDATES[name].label, *cells, show(growth, 2)])
-    return table(["CPU µs per close", *heads(sizes), "growth"], rows)
+    return table(["CPU µs per close", *size_headers(sizes), "growth"], rows)
 
 
 def ratio_table(
     records: Sequence[Record], key: str, title: str, ours: Sequence[str] = ("ours",)
 ) -> str:
-    """Ours divided by each of the others, run by run of the same repeat."""
+    """Return the table of ratios of this package to the others, within each repeat."""
     names, sizes = measured(records, "cost")
     rows = [
         [
             CANDIDATES[name].label + (", extra speed" if our == "ours-speed" else ""),
             *(
-                show(ratio(of(records, key, our, size), of(records, key, name, size)), 2)
+                show(
+                    ratio(values_of(records, key, our, size), values_of(records, key, name, size)),
+                    2,
+                )
                 for size in sizes
             ),
         ]
@@ -94,33 +98,40 @@ def ratio_table(
         for name in names
         if not name.startswith("ours")
     ]
-    return table([title, *heads(sizes)], rows)
+    return table([title, *size_headers(sizes)], rows)
 
 
 def memory_table(records: Sequence[Record]) -> str:
-    """Memory and connections at the greatest sizes."""
+    """Return the table of memory and connections at the largest sizes."""
     names, sizes = measured(records, "cost")
     sizes = [size for size in sizes if size >= 1_000] or sizes
     rows: list[list[str]] = []
     for name in names:
         cells = [
-            show(Spread.of(v / 1024 for v in of(records, "memory", name, size).values()), 1)
+            show(Spread.of(v / 1024 for v in values_of(records, "memory", name, size).values()), 1)
             for size in sizes
         ]
         connections = [record["connections"] for record in records if record["candidate"] == name]
         rows.append([CANDIDATES[name].label, *cells, f"{max(connections):,}"])
-    head = ["peak memory per close, results kept, KB", *heads(sizes), "connections opened, at most"]
+    head = [
+        "peak memory per close, results kept, KB",
+        *size_headers(sizes),
+        "connections opened, at most",
+    ]
     return table(head, rows)
 
 
 def stall_table(records: Sequence[Record]) -> str:
-    """How late the event loop gets."""
+    """Return the table of event loop stalls."""
     names, sizes = measured(records, "stall")
     keys = ("stall_p50", "stall_p99", "stall_max")
     rows = [
         [
             CANDIDATES[name].label,
-            *(show(Spread.of(of(records, key, name, size, "stall").values()), 1) for key in keys),
+            *(
+                show(Spread.of(values_of(records, key, name, size, "stall").values()), 1)
+                for key in keys
+            ),
             failed(records, name, size, "stall") or "none",
         ]
         for size in sizes[-1:]
@@ -130,7 +141,7 @@ def stall_table(records: Sequence[Record]) -> str:
 
 
 def import_table(records: Sequence[Record]) -> str:
-    """What importing costs."""
+    """Return the table of import costs."""
     httpx = values(records, "cpu_ms", statement=HTTPX)
     rows = [
         [
@@ -145,14 +156,14 @@ def import_table(records: Sequence[Record]) -> str:
 
 
 def parsing_table(records: Sequence[Record]) -> str:
-    """What parsing costs."""
+    """Return the table of parsing costs."""
     labels = {
         "json": "`json.loads` alone, floats",
         "json-decimal": "`json.loads` alone, exact decimals",
         "cattrs": "plain cattrs on exact decimals, same classes",
         "ours": "threecommas-async, same classes",
     }
-    names = {"body": "the seed's body", "page": "a page of 100 trades"}
+    names = {"body": "the body of a close", "page": "a page of 100 trades"}
     rows: list[list[str]] = []
     for what, how in dict.fromkeys((record["what"], record["how"]) for record in records):
         found = values(records, "cpu_us", what=what, how=how)
@@ -163,7 +174,7 @@ def parsing_table(records: Sequence[Record]) -> str:
 
 
 def pacing_table(records: Sequence[Record]) -> str:
-    """When the last close was answered, and how often the server refused."""
+    """Return the table of times to the last close and of refusals."""
     sizes = sorted({record["size"] for record in records})
     rows = [
         [
@@ -178,11 +189,11 @@ def pacing_table(records: Sequence[Record]) -> str:
         for runs in [[record for record in records if record["policy"] == policy]]
     ]
     rows.append(["floor", *(f"{floor(size):,.0f}" for size in sizes), ""])
-    return table(["seconds to the last close", *heads(sizes), "runs refused (429)"], rows)
+    return table(["seconds to the last close", *size_headers(sizes), "runs refused (429)"], rows)
 
 
 def reader_table(records: Sequence[Record]) -> str:
-    """What closes wait for beside a saturating reader."""
+    """Return the table of the waits of closes while readers saturate the limit."""
     rows = [
         [
             f"{closes:,}",
@@ -198,16 +209,16 @@ def reader_table(records: Sequence[Record]) -> str:
 
 
 def goal_table(results: Results) -> str:
-    """Every goal, what came out, and whether it was met."""
+    """Return the table of goals, measurements and verdicts."""
     rows = [
-        [goal.what, goal.target, show(goal.measured, goal.digits), goal.verdict]
+        [goal.label, goal.target, show(goal.measured, goal.digits), goal.verdict]
         for goal in goals(results)
     ]
     return table(["goal", "at most", "measured", "met"], rows)
 
 
 def conditions(results: Results) -> str:
-    """Where, when and how it was measured."""
+    """Return the conditions of the measurement as a list."""
     machine, versions = results["machine"], results["versions"]
     lines = [f"- Date: {results['date']}; command: `{results['command']}`"]
     where = f"{machine['cores']} cores, {machine['architecture']}, {machine['system']}"
@@ -223,7 +234,7 @@ def conditions(results: Results) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table under a title, from what lies under a key of the results."""
+    """A section of the report: a table made from the results under `key`."""
 
     key: str
     title: str
@@ -232,12 +243,12 @@ class Section:
 
 
 def cpu_ratios(records: Sequence[Record]) -> str:
-    """Ours to theirs in CPU time."""
+    """Return the table of CPU time ratios."""
     return ratio_table(records, "cpu_us", "our CPU time ÷ that of", ("ours", "ours-speed"))
 
 
 def wall_ratios(records: Sequence[Record]) -> str:
-    """Ours to theirs on the clock."""
+    """Return the table of wall time ratios."""
     return ratio_table(records, "wall_us", "our wall time ÷ that of")
 
 
@@ -255,7 +266,7 @@ SECTIONS = (
 
 
 def markdown(results: Results) -> str:
-    """All tables of what was measured."""
+    """Return the whole report."""
     parts = [conditions(results)]
     for section in SECTIONS:
         if records := results.get(section.key):
@@ -267,7 +278,7 @@ def markdown(results: Results) -> str:
 
 
 def rewrite(path: Path, results: Results) -> None:
-    """Put the tables between the markers of a Markdown file."""
+    """Write the report between the markers of a Markdown file."""
     page = path.read_text(encoding="utf-8")
     before, after = page.index(BEGIN) + len(BEGIN), page.index(END)
     path.write_text(f"{page[:before]}\n\n{markdown(results)}\n\n{page[after:]}", encoding="utf-8")

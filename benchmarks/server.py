@@ -1,7 +1,7 @@
-"""A loopback server that costs next to nothing: every close is answered 201 with the seed's trade.
+"""A cheap loopback server that answers every close with 201 and the trade in `trade.json`.
 
-It runs as a process of its own (``python -m benchmarks.server``), prints its port, counts what it
-sees, and ends when its standard input closes, so it never outlives the benchmark.
+Runs in its own process (``python -m benchmarks.server``), prints its port, counts requests, and
+exits when its standard input closes, so that it never outlives the benchmark.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ PER_PAGE = 100
 
 
 def trade_body(trade_id: int) -> bytes:
-    """The seed's example as compact JSON, under another id."""
+    """Return `trade.json` as compact JSON with another id."""
     return json.dumps({**TRADE, "id": trade_id}, separators=(",", ":")).encode()
 
 
 def head(status: str, length: int) -> bytes:
-    """The head of a response whose body is so long."""
+    """Return the head of a response with a body of `length` bytes."""
     return (
         f"HTTP/1.1 {status}\r\nServer: nginx\r\nContent-Type: application/json; charset=utf-8\r\n"
         f"Content-Length: {length}\r\nCache-Control: no-store\r\nConnection: keep-alive\r\n\r\n"
@@ -35,12 +35,12 @@ def head(status: str, length: int) -> bytes:
 
 
 def answer(status: str, body: bytes) -> bytes:
-    """A whole response."""
+    """Return a whole response."""
     return head(status, len(body)) + body
 
 
 class Answers:
-    """Ready-made responses; only the id is filled in, and the length that depends on it."""
+    """Prepared responses; only the id and the Content-Length are filled in."""
 
     def __init__(self) -> None:
         before, self._after = trade_body(0).split(b'"id":0', 1)
@@ -50,30 +50,30 @@ class Answers:
         self.not_found = answer("404 Not Found", b'{"error":"Not found"}')
 
     def close(self, trade_id: bytes) -> bytes:
-        """The 201 for one trade."""
+        """Return the response to the close of a trade."""
         return self._before[len(trade_id)] + trade_id + self._after
 
     def page(self, number: int) -> bytes:
-        """A page of the list: full up to the last, empty beyond."""
+        """Return a page of the list: a full one up to `PAGES`, then empty ones."""
         first = 1 + (number - 1) * PER_PAGE
         trades = range(first, first + PER_PAGE) if number <= PAGES else ()
         return answer("200 OK", b"[" + b",".join(map(trade_body, trades)) + b"]")
 
 
 class Counters:
-    """What the server saw."""
+    """Counts of POSTs and of connections."""
 
     def __init__(self) -> None:
         self.posts = 0
         self.connections = 0
 
     def body(self) -> bytes:
-        """The counters as a JSON body."""
+        """Return the counts as JSON."""
         return json.dumps({"posts": self.posts, "connections": self.connections}).encode()
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; a connection counts from its first POST on."""
+    """One keep-alive connection; it is counted with its first POST."""
 
     def __init__(self, answers: Answers, counters: Counters, latency: float) -> None:
         self._answers = answers
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the way back."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
@@ -135,7 +135,7 @@ async def serve(latency: float) -> None:
 
 
 def main() -> None:
-    """Run the server as a process."""
+    """Run the server."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     asyncio.run(serve(parser.parse_args().latency))

@@ -1,12 +1,11 @@
-"""The soak: close thousands of trades while a third of what the server does goes wrong.
+"""Soak test: close thousands of trades with faults injected into a third of the requests.
 
-``python -m benchmarks.soak --trades 10000 --faults 0.3`` (or ``make soak``) starts the embedded
-3Commas in a process of its own, on a real socket of this machine, and closes everything in it with
-four calls: one that is cancelled on the way, one that meets its deadline, one that goes through to
-the end, and one that waits until all is closed. Reads go wrong as well and lag behind what was
-carried out, other clients use up the quota now and then, and the server is restarted in the middle.
-Every outcome of every call is held against the server's own books. The exit status is 1 if anything
-contradicts them.
+``python -m benchmarks.soak --trades 10000 --faults 0.3`` (or ``make soak``) starts the sandbox in
+its own process and closes all its trades with four calls: one is cancelled, one has a deadline, one
+runs to the end, one waits until all trades are closed. Reads get faults, too, and lag; now and then
+a 429 blocks all requests, as if another client had used up the limit; the server is restarted
+halfway. Every outcome of every call is compared with the ledger of the sandbox; the exit status is
+1 if one contradicts it.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 PACKAGES = ("threecommas-async", "httpx", "httpcore", "attrs", "cattrs", "aiohttp", "httptools")
 
 TIMEOUT = 0.4
-SETTLING = 0.15
-"""Seconds after a call in which the server still works on what was cut off."""
+SETTLE_TIME = 0.15
+"""Seconds to wait after a call for the server to finish abandoned requests."""
 
 Outcome = CloseOutcome[SmartTrade]
 Report = CloseReport[SmartTrade]
@@ -55,7 +54,7 @@ Report = CloseReport[SmartTrade]
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What is asked for on the command line."""
+    """Options of the command line."""
 
     trades: int
     faults: float
@@ -72,12 +71,12 @@ class Options:
         return shlex.join(shlex.split(f"python -m benchmarks.soak {' '.join(words)}"))
 
 
-# --- the server's process
+# --- the server process
 
 
 @attrs.frozen
 class Address:
-    """Where the server is, who is let in, and what there is to close."""
+    """URL and credentials of the server, and the ids to close."""
 
     base_url: str
     api_key: str
@@ -86,8 +85,8 @@ class Address:
 
 
 @attrs.frozen(kw_only=True)
-class Books:
-    """What the server knows at one moment."""
+class ServerState:
+    """Snapshot of the ledger of the server."""
 
     applied: frozenset[int]
     state: dict[int, str]
@@ -101,7 +100,7 @@ class Books:
 
 
 def serve(options: Options, pipe: Connection) -> None:
-    """Be the server until told to end."""
+    """Run the server until the command "end"."""
     asyncio.run(_serve(options, pipe))
 
 
@@ -111,7 +110,7 @@ async def _serve(options: Options, pipe: Connection) -> None:
         failing=options.trades // 100,
         seed=options.seed,
         faults=faults_of(options.faults),
-        # Those in flight when somebody else has used up the quota come too late to be held back.
+        # Requests in flight when a 429 is injected cannot be held back, so do not ban for them.
         rate_limit=RateLimit(requests=options.limit, window=options.window, ban_after=10_000),
         latency=(0.0, 0.05),
     )
@@ -121,16 +120,16 @@ async def _serve(options: Options, pipe: Connection) -> None:
         while (command := await asyncio.to_thread(pipe.recv)) != "end":
             if command == "restart":
                 await sandbox.restart(downtime=0.2)
-            pipe.send(_books(sandbox, options.window))
+            pipe.send(_snapshot(sandbox, options.window))
 
 
 def faults_of(share: float) -> Faults:
-    """Return all that a client can get through, evenly, and now and then a block."""
+    """Return all faults that a client can recover from, at equal rates, and rare blocks."""
     mixed = sum(rate > 0 for rate in Faults.mixed(1.0).rates.values())
     each = share / (mixed + 6)
     return attrs.evolve(
         Faults.mixed(each * mixed, silence=1.0, slow=0.2, closes_only=False),
-        # Those that `mixed` leaves out, for they deceive who believes answers as they come.
+        # Misleading answers, which `mixed` does not include.
         gateway_404_before=each,
         gateway_404_after=each,
         drip_before=each,
@@ -146,15 +145,15 @@ def faults_of(share: float) -> Faults:
     )
 
 
-def _books(sandbox: Sandbox, window: float) -> Books:
+def _snapshot(sandbox: Sandbox, window: float) -> ServerState:
     ledger = sandbox.ledger
-    struck = [record.fault for record in ledger.requests if record.fault is not None]
-    return Books(
+    injected = [record.fault for record in ledger.requests if record.fault is not None]
+    return ServerState(
         applied=ledger.applied,
         state={trade.id: trade.state for trade in ledger.trades.values()},
         repeated=len(ledger.repeated),
         requests=Counter("close" if r.closes else r.operation for r in ledger.requests),
-        faults=Counter(fault.value for fault in struck),
+        faults=Counter(fault.value for fault in injected),
         largest_window=ledger.max_in_window(window),
         breaches=len(ledger.breaches),
         connections=ledger.peak_connections,
@@ -163,21 +162,21 @@ def _books(sandbox: Sandbox, window: float) -> Books:
 
 
 def _peak_memory() -> int:
-    """The greatest resident size of this process so far, in MB."""
+    """Return the peak resident memory of this process in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 @attrs.frozen
 class Server:
-    """The server's process, seen from this one."""
+    """Handle of the server process."""
 
     address: Address
     _pipe: Connection
 
-    async def ask(self, command: str) -> Books:
+    async def ask(self, command: str) -> ServerState:
         await asyncio.to_thread(self._pipe.send, command)
-        answer: Books = await asyncio.to_thread(self._pipe.recv)
+        answer: ServerState = await asyncio.to_thread(self._pipe.recv)
         return answer
 
 
@@ -201,20 +200,20 @@ def running_server(options: Options) -> Generator[Server]:
 
 
 @attrs.frozen
-class Told:
-    """What one call came to."""
+class CallResult:
+    """Result of one call."""
 
     name: str
-    asked: int
+    ids: int
     counts: dict[str, int]
     seconds: float
     contradictions: list[str]
 
 
 def contradictions(
-    ids: Sequence[int], report: Report, before: Books, after: Books
+    ids: Sequence[int], report: Report, before: ServerState, after: ServerState
 ) -> Iterator[str]:
-    """Hold a report against what the server did from before the call until after it."""
+    """Yield the outcomes that contradict the server states before and after the call."""
     if [outcome.trade_id for outcome in report] != list(ids):
         yield f"{len(ids)} ids, and {len(report)} outcomes, or in another order"
     for outcome in report:
@@ -222,7 +221,7 @@ def contradictions(
             yield f"{outcome}, but it is {after.state[outcome.trade_id]}"
 
 
-def _is_true(outcome: Outcome, before: Books, after: Books) -> bool:
+def _is_true(outcome: Outcome, before: ServerState, after: ServerState) -> bool:
     trade_id = outcome.trade_id
     done, state = trade_id in after.applied, after.state[trade_id]
     match outcome.state:
@@ -236,20 +235,20 @@ def _is_true(outcome: Outcome, before: Books, after: Books) -> bool:
             return trade_id in before.applied
         case CloseState.UNKNOWN:
             return True
-        case _:  # not sent, rejected, not found: not by this call
+        case _:  # not sent, rejected, not found: this call closed nothing
             return trade_id in before.applied or not done
 
 
 @attrs.define
 class Soak:
-    """Makes the calls one after the other, each with what the one before left over."""
+    """Makes the calls in sequence, each with the ids that the previous one left."""
 
     options: Options
     server: Server
     client: AsyncClient
-    books: Books
-    told: list[Told] = attrs.Factory(list["Told"])
-    restarting: asyncio.Task[Books] | None = None
+    state: ServerState
+    results: list[CallResult] = attrs.Factory(list["CallResult"])
+    restarting: asyncio.Task[ServerState] | None = None
 
     async def run(self) -> None:
         ids = self.server.address.trade_ids
@@ -262,7 +261,7 @@ class Soak:
         left = await self._call(
             "to the end, with a restart", left, lambda ids: self._close_many(ids, restart=True)
         )
-        while left and len(self.told) < 8:
+        while left and len(self.results) < 8:
             left = await self._call("what was left over", left, self._close_many)
         wait = self.client.smart_trades.wait_until_closed
         await self._call("until all is closed", ids, lambda ids: wait(ids, timeout=300))
@@ -270,18 +269,19 @@ class Soak:
     async def _call(
         self, name: str, ids: Sequence[int], call: Callable[[Sequence[int]], Awaitable[Report]]
     ) -> tuple[int, ...]:
-        """Make a call, judge what it tells, and return what is to be closed again."""
-        began, before = time.monotonic(), self.books
+        """Make a call, check its report, and return the ids to close again."""
+        began, before = time.monotonic(), self.state
         report = await call(ids)
         seconds = time.monotonic() - began
-        await asyncio.sleep(SETTLING)
-        self.books = await self.server.ask("books")
-        wrong = list(contradictions(ids, report, before, self.books))
+        await asyncio.sleep(SETTLE_TIME)
+        self.state = await self.server.ask("state")
+        contradicting = list(contradictions(ids, report, before, self.state))
         counts = {state.name: count for state, count in sorted(report.counts.items(), key=str)}
-        self.told.append(Told(name, len(ids), counts, seconds, wrong))
-        shown = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-        tell(f"{name}: {len(ids):,} ids, {shown}, {len(wrong)} contradictions, {seconds:.0f} s")
-        # The rest of the leftovers (failed) is for people to look at: closing again does not help.
+        self.results.append(CallResult(name, len(ids), counts, seconds, contradicting))
+        summary = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        wrong = f"{len(contradicting)} contradictions"
+        log(f"{name}: {len(ids):,} ids, {summary}, {wrong}, {seconds:.0f} s")
+        # Without the failed ones: closing these again does not help.
         again = {CloseState.UNKNOWN, CloseState.NOT_SENT}
         return tuple(outcome.trade_id for outcome in report if outcome.state in again)
 
@@ -290,36 +290,38 @@ class Soak:
     ) -> Report:
         known = 0
 
-        def heard(_: Outcome) -> None:
+        def on_outcome(_: Outcome) -> None:
             nonlocal known
             known += 1
             if restart and known == len(ids) // 2:
                 self.restarting = asyncio.ensure_future(self.server.ask("restart"))
 
-        report = await self.client.smart_trades.close_many(ids, deadline=deadline, on_outcome=heard)
+        report = await self.client.smart_trades.close_many(
+            ids, deadline=deadline, on_outcome=on_outcome
+        )
         if self.restarting is not None:
             await self.restarting
         return report
 
     async def _cancelled(self, ids: Sequence[int]) -> Report:
-        """Close until a third is known, then have it cancelled from outside."""
+        """Cancel the call when a third of the outcomes is known."""
 
         known = 0
 
-        def heard(_: Outcome) -> None:
+        def on_outcome(_: Outcome) -> None:
             nonlocal known
             known += 1
             if known == len(ids) // 3:
                 closing.cancel()
 
-        batch = self.client.smart_trades.close_many(ids, on_outcome=heard)
+        batch = self.client.smart_trades.close_many(ids, on_outcome=on_outcome)
         closing = asyncio.ensure_future(batch)
         await asyncio.wait({closing})
         return batch.report
 
 
 async def soak(options: Options, server: Server) -> Soak:
-    """Close all that the server has."""
+    """Close all trades of the server."""
     address = server.address
     limiter = SlidingWindowLimiter(options.limit, options.window)
     async with AsyncClient(
@@ -330,12 +332,12 @@ async def soak(options: Options, server: Server) -> Soak:
         timeout=TIMEOUT,
         transport=FastTransport() if options.speed else None,
     ) as client:
-        run = Soak(options, server, client, await server.ask("books"))
+        run = Soak(options, server, client, await server.ask("state"))
         await run.run()
     return run
 
 
-# --- the result
+# --- the report
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -344,52 +346,54 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures(run: Soak, seconds: float) -> dict[str, int | str]:
-    """The result in numbers."""
-    books, options = run.books, run.options
-    closes, lists = books.requests["close"], books.requests["list_smart_trades"]
-    total = books.requests.total()
+    """Return the figures of the report."""
+    state, options = run.state, run.options
+    closes, lists = state.requests["close"], state.requests["list_smart_trades"]
+    total = state.requests.total()
     return {
         "trades": options.trades,
         "requests": total,
         "closes POSTed": closes,
         "trades read by themselves": total - closes - lists,
         "list pages read": lists,
-        "faults that struck": books.faults.total(),
-        "outcomes that contradict the books": sum(len(told.contradictions) for told in run.told),
-        "closes POSTed again after they had been carried out": books.repeated,
-        "trades not closed in the end": options.trades - len(books.applied),
-        f"largest rolling window of {options.window:g} s, of {options.limit} allowed": (
-            books.largest_window
+        "faults injected": state.faults.total(),
+        "outcomes that contradict the ledger": sum(
+            len(result.contradictions) for result in run.results
         ),
-        "requests refused for being too many": books.breaches,
-        "connections at a time": books.connections,
+        "closes POSTed again after they had been carried out": state.repeated,
+        "trades not closed in the end": options.trades - len(state.applied),
+        f"largest rolling window of {options.window:g} s, of {options.limit} allowed": (
+            state.largest_window
+        ),
+        "requests refused for being too many": state.breaches,
+        "connections at a time": state.connections,
         "seconds": round(seconds),
         "peak memory of the client, MB": _peak_memory(),
-        "peak memory of the server, MB": books.memory,
+        "peak memory of the server, MB": state.memory,
     }
 
 
 def passed(run: Soak) -> bool:
-    """Whether nothing went wrong that must not."""
-    books = run.books
-    wrong = any(told.contradictions for told in run.told)
-    all_closed = len(books.applied) == run.options.trades
-    return all_closed and not wrong and not books.repeated and not books.breaches
+    """Return whether every trade was closed once, within the limit and as reported."""
+    state = run.state
+    wrong = any(result.contradictions for result in run.results)
+    all_closed = len(state.applied) == run.options.trades
+    return all_closed and not wrong and not state.repeated and not state.breaches
 
 
 def markdown(run: Soak, seconds: float) -> str:
-    """The result as tables."""
+    """Return the report as Markdown."""
     found = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    states = [s.name for s in CloseState if any(s.name in told.counts for told in run.told)]
+    states = [s.name for s in CloseState if any(s.name in result.counts for result in run.results)]
     calls = [
         [
-            told.name,
-            f"{told.asked:,}",
-            *(f"{told.counts.get(state, 0):,}" for state in states),
-            str(len(told.contradictions)),
-            f"{told.seconds:.0f}",
+            result.name,
+            f"{result.ids:,}",
+            *(f"{result.counts.get(state, 0):,}" for state in states),
+            str(len(result.contradictions)),
+            f"{result.seconds:.0f}",
         ]
-        for told in run.told
+        for result in run.results
     ]
     return "\n\n".join(
         [
@@ -405,33 +409,37 @@ def markdown(run: Soak, seconds: float) -> str:
             table(["call", "ids", *states, "contradictions", "seconds"], calls),
             table(
                 ["fault", "struck"],
-                [[f"`{name}`", f"{count:,}"] for name, count in sorted(run.books.faults.items())],
+                [[f"`{name}`", f"{count:,}"] for name, count in sorted(run.state.faults.items())],
             ),
         ]
     )
 
 
 def write(page: Path, result: str) -> None:
-    """Put the result between the markers of a page."""
+    """Write the report between the markers of a page."""
     text = page.read_text(encoding="utf-8")
     before, after = text.index(BEGIN) + len(BEGIN), text.index(END)
     page.write_text(f"{text[:before]}\n\n{result}\n\n{text[after:]}", encoding="utf-8")
 
 
-def tell(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
+def log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
-def arguments(given: Sequence[str] | None) -> tuple[Options, Path | None]:
+def parse_arguments(given: Sequence[str] | None) -> tuple[Options, Path | None]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--trades", type=int, default=10_000, metavar="N")
     parser.add_argument(
-        "--faults", type=float, default=0.3, metavar="SHARE", help="of the requests (0.3)"
+        "--faults",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="share of the requests that get a fault (0.3)",
     )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--limit", type=int, default=200, help="requests in a window (200)")
     parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS")
-    parser.add_argument("--speed", action="store_true", help="over the extra's connections")
+    parser.add_argument("--speed", action="store_true", help="use the transport of the extra speed")
     parser.add_argument(
         "--markdown", type=Path, nargs="?", const=PAGE, metavar="FILE", help="docs/soak.md"
     )
@@ -441,18 +449,18 @@ def arguments(given: Sequence[str] | None) -> tuple[Options, Path | None]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Run it, print and perhaps write the tables. The status is 1 if anything contradicts."""
-    options, page = arguments(given)
+    """Run the soak, print and optionally write the report; return 1 if it did not pass."""
+    options, page = parse_arguments(given)
     began = time.monotonic()
     with running_server(options) as server:
         run = asyncio.run(soak(options, server))
-    result = markdown(run, time.monotonic() - began)
-    print(result)
+    text = markdown(run, time.monotonic() - began)
+    print(text)
     if page is not None:
-        write(page, result)
-    for told in run.told:
-        for contradiction in told.contradictions[:20]:
-            tell(f"{told.name}: {contradiction}")
+        write(page, text)
+    for result in run.results:
+        for contradiction in result.contradictions[:20]:
+            log(f"{result.name}: {contradiction}")
     return 0 if passed(run) else 1
 
 

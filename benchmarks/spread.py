@@ -1,4 +1,4 @@
-"""Medians and how far the single runs lie from them."""
+"""Median and range of several runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.measure import Record
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The median of several runs, with the least and the greatest."""
+    """Median, minimum and maximum of several runs."""
 
     median: float
     low: float
@@ -19,25 +19,28 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """Sum up some values; None if there are none."""
+        """Return the spread of values; None if there are none."""
         ordered = sorted(values)
         return cls(statistics.median(ordered), ordered[0], ordered[-1]) if ordered else None
 
     def show(self, digits: int = 0) -> str:
-        """As ``median (low to high)``."""
+        """Format as ``median (low to high)``."""
         low, middle, high = (f"{v:,.{digits}f}" for v in (self.low, self.median, self.high))
         return f"{middle} ({low} to {high})"
 
 
 def show(spread: Spread | None, digits: int = 0) -> str:
-    """A spread, or a dash where nothing was measured."""
+    """Format a spread; a dash if nothing was measured."""
     return spread.show(digits) if spread else "-"
 
 
 def values(
     records: Sequence[Record], key: str, *, complete: bool = True, **wanted: object
 ) -> dict[int, float]:
-    """The values under a key by repeat; runs with failures only if they need not be complete."""
+    """Return the values of a key by repeat, of records that match `wanted`.
+
+    With `complete`, runs with failures are left out.
+    """
     return {
         record["repeat"]: record[key]
         for record in records
@@ -47,6 +50,6 @@ def values(
     }
 
 
-def ratio(above: dict[int, float], below: dict[int, float]) -> Spread | None:
-    """How many times one is the other, run by run of the same repeat."""
-    return Spread.of(above[r] / below[r] for r in above if below.get(r))
+def ratio(numerators: dict[int, float], denominators: dict[int, float]) -> Spread | None:
+    """Return the spread of the ratios within each repeat."""
+    return Spread.of(numerators[r] / denominators[r] for r in numerators if denominators.get(r))

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer: an hour of pacing passes in a moment."""
+"""An event loop whose clock jumps to the next timer, for simulations without waiting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Never waits: what the loop wanted to wait is added to the clock instead."""
+    """Adds the timeout to the clock instead of waiting."""
 
     now = 0.0
 
@@ -30,11 +30,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(self._clock)
 
     def time(self) -> float:
-        """Seconds since the simulation began."""
+        """Return seconds since the start of the simulation."""
         return self._clock.now
 
 
 def run_in_virtual_time(main: Coroutine[None, None, Result]) -> Result:
-    """Like `asyncio.run`, in virtual time."""
+    """Run a coroutine like `asyncio.run`, in virtual time.
+
+    Raises:
+        RuntimeError: all tasks wait, and no timer is set.
+    """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

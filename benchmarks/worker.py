@@ -1,6 +1,6 @@
-"""The measured process: one candidate, one number of closes, one JSON line on standard output.
+"""The measured process: run one candidate with one number of closes, print one line of JSON.
 
-It runs in whichever environment the candidate lives, so it needs the standard library only.
+Runs in the environment of the candidate, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from benchmarks.candidates.base import CloseAll
 
 FIRST_ID = 12_345_678
 WARM_UP = 100
-CLOSES_AT_LEAST = 1_000
+MIN_CLOSES = 1_000
 TICK = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is to measure."""
+    """Parameters of a measurement."""
 
     candidate: str
     base_url: str
@@ -38,8 +38,8 @@ class Job:
 
 
 @dataclass(slots=True)
-class Measured:
-    """What it measured. Times are per close in microseconds, memory in bytes, stalls in ms."""
+class Measurement:
+    """Result. Times are microseconds per close, memory is bytes per close, stalls are ms."""
 
     cpu_us: float = 0.0
     wall_us: float = 0.0
@@ -54,7 +54,7 @@ class Measured:
 
 
 def peak_memory() -> int:
-    """The most memory this process has had resident, in bytes."""
+    """Return the peak resident memory of this process in bytes."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -64,7 +64,7 @@ def peak_memory() -> int:
 
 
 def resident_memory() -> int:
-    """The memory this process has resident now, in bytes."""
+    """Return the resident memory of this process in bytes."""
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * resource.getpagesize()
@@ -72,12 +72,12 @@ def resident_memory() -> int:
 
 
 def id_of(trade: Any) -> object:
-    """The id of a trade, whether it is a dict or a model."""
+    """Return the id of a trade, a dict or a model."""
     return trade["id"] if hasattr(trade, "keys") else trade.id
 
 
 def failures(trade_ids: Sequence[int], results: Sequence[Any]) -> Counter[str]:
-    """Count the closes that did not end with their own trade, by the kind of failure."""
+    """Count the closes that did not return their own trade, by kind of failure."""
     found: Counter[str] = Counter()
     for trade_id, result in zip(trade_ids, results, strict=True):
         if isinstance(result, BaseException):
@@ -88,14 +88,14 @@ def failures(trade_ids: Sequence[int], results: Sequence[Any]) -> Counter[str]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which the share of the values lies (nearest rank)."""
+    """Return a percentile (nearest rank); `share` is 0 to 1."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
 @contextlib.asynccontextmanager
 async def watched_loop(lateness: list[float]) -> AsyncGenerator[None]:
-    """Note by how many milliseconds the event loop is late for a sleep of one."""
+    """Record by how many milliseconds each sleep of 1 ms ends late."""
     clock = time.perf_counter
 
     async def watch() -> None:
@@ -114,16 +114,16 @@ async def watched_loop(lateness: list[float]) -> AsyncGenerator[None]:
         watcher.cancel()
 
 
-def stalls(measured: Measured, lateness: Sequence[float]) -> None:
-    """Write the distribution of the loop's lateness down."""
-    measured.samples = len(lateness)
-    measured.stall_p50 = percentile(lateness, 0.50)
-    measured.stall_p99 = percentile(lateness, 0.99)
-    measured.stall_max = max(lateness, default=0.0)
+def stalls(measurement: Measurement, lateness: Sequence[float]) -> None:
+    """Store the distribution of the lateness."""
+    measurement.samples = len(lateness)
+    measurement.stall_p50 = percentile(lateness, 0.50)
+    measurement.stall_p99 = percentile(lateness, 0.99)
+    measurement.stall_max = max(lateness, default=0.0)
 
 
-async def cost(close_all: CloseAll, size: int, batches: int, measured: Measured) -> None:
-    """CPU time, wall time and memory; small numbers are repeated to be measurable."""
+async def cost(close_all: CloseAll, size: int, batches: int, measurement: Measurement) -> None:
+    """Measure CPU time, wall time and memory, in several batches if `size` is small."""
     results: list[Any] = []
     failed: Counter[str] = Counter()
     gc.collect()
@@ -134,47 +134,47 @@ async def cost(close_all: CloseAll, size: int, batches: int, measured: Measured)
         results = []
         wall, cpu = time.perf_counter(), time.process_time()
         results = await close_all(trade_ids)
-        measured.cpu_us += (time.process_time() - cpu) * 1e6
-        measured.wall_us += (time.perf_counter() - wall) * 1e6
+        measurement.cpu_us += (time.process_time() - cpu) * 1e6
+        measurement.wall_us += (time.perf_counter() - wall) * 1e6
         failed += failures(trade_ids, results)
-    measured.closes = size * batches
-    measured.cpu_us /= measured.closes
-    measured.wall_us /= measured.closes
-    measured.memory = max(0, peak_memory() - memory) / size
-    measured.failures = dict(failed)
+    measurement.closes = size * batches
+    measurement.cpu_us /= measurement.closes
+    measurement.wall_us /= measurement.closes
+    measurement.memory = max(0, peak_memory() - memory) / size
+    measurement.failures = dict(failed)
 
 
-async def stall(close_all: CloseAll, size: int, measured: Measured) -> None:
-    """How late the event loop gets while everything is closed at once."""
+async def stall(close_all: CloseAll, size: int, measurement: Measurement) -> None:
+    """Measure the stall of the event loop during gathered closes."""
     trade_ids = range(FIRST_ID + WARM_UP, FIRST_ID + WARM_UP + size)
     lateness: list[float] = []
     gc.collect()
     async with watched_loop(lateness):
         results = await close_all(trade_ids)
-    stalls(measured, lateness)
-    measured.closes = size
-    measured.failures = dict(failures(trade_ids, results))
+    stalls(measurement, lateness)
+    measurement.closes = size
+    measurement.failures = dict(failures(trade_ids, results))
 
 
-async def measure(job: Job) -> Measured:
+async def measure(job: Job) -> Measurement:
     """Connect, warm up, measure."""
-    measured = Measured()
+    measurement = Measurement()
     candidate = CANDIDATES[job.candidate]
     async with candidate.opened()(job.base_url) as close_all:
         batches = 1
         if not candidate.cold:
             await close_all(range(FIRST_ID, FIRST_ID + min(WARM_UP, job.size)))
-            batches = max(1, CLOSES_AT_LEAST // job.size) if job.size >= WARM_UP else 1
+            batches = max(1, MIN_CLOSES // job.size) if job.size >= WARM_UP else 1
         if job.mode == "cost":
-            await cost(close_all, job.size, batches, measured)
+            await cost(close_all, job.size, batches, measurement)
         else:
-            await stall(close_all, job.size, measured)
-    measured.sniffio = "sniffio" in sys.modules
-    return measured
+            await stall(close_all, job.size, measurement)
+    measurement.sniffio = "sniffio" in sys.modules
+    return measurement
 
 
 def main() -> None:
-    """Do the job given as JSON in the only argument."""
+    """Run the job given as JSON in the only argument."""
     job = Job(**json.loads(sys.argv[1]))
     print(json.dumps(asdict(asyncio.run(measure(job)))))
 

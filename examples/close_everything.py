@@ -1,4 +1,4 @@
-"""Close every open SmartTrade at market, and say what became of each one.
+"""Close every open SmartTrade at market, and print those that could not be closed.
 
 Shows what it would close, and stops there unless `--yes` is given. The key comes from the
 environment: THREECOMMAS_API_KEY and THREECOMMAS_API_SECRET (or THREECOMMAS_PRIVATE_KEY).
@@ -12,11 +12,11 @@ import sys
 from threecommas_async import AsyncClient
 
 DEADLINE = 600.0
-"""Seconds for all of it."""
+"""Seconds after which nothing more is sent."""
 
 
 async def close_everything(client: AsyncClient, *, yes: bool) -> bool:
-    """Return whether every open trade is known to be closing or closed."""
+    """Close all open trades; return whether each is known to be closing or closed."""
     if not yes:
         plan = await client.smart_trades.close_all(dry_run=True)
         for outcome in plan:
@@ -37,7 +37,7 @@ async def close_everything(client: AsyncClient, *, yes: bool) -> bool:
 
 
 async def main() -> bool:
-    """Close everything with the key of the environment."""
+    """Close everything with the key from the environment."""
     async with AsyncClient.from_env() as client:
         return await close_everything(client, yes="--yes" in sys.argv[1:])
 

@@ -1,6 +1,6 @@
-"""Rehearse a crash: 60 trades, a server that goes wrong, and the truth to hold the report against.
+"""Close 60 trades of a sandbox that injects faults and restarts, and check the report.
 
-Needs no key and no network, only the extra `sandbox`.
+Requires neither a key nor a network, only the extra `sandbox`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from threecommas_async import AsyncClient, SlidingWindowLimiter
 from threecommas_async.sandbox import Faults, Sandbox
 
 SPEED = 20.0
-"""The sandbox's clock runs so many times as fast as the real one, so its limits do too."""
+"""Factor by which the sandbox's clock, and with it the rate limit, is faster than real time."""
 
 
 async def main() -> bool:
@@ -28,15 +28,15 @@ async def main() -> bool:
             batch = client.smart_trades.close_many(sandbox.trade_ids, deadline=30.0)
             closing = asyncio.ensure_future(batch)
             await asyncio.sleep(0.05)
-            await sandbox.restart(downtime=0.2)  # in the middle of it
+            await sandbox.restart(downtime=0.2)  # while the closes are running
             report = await closing
 
         ledger = sandbox.ledger
         print("report:", {state.name: count for state, count in report.counts.items()})
         print(f"ledger: {len(ledger.applied)} closed in {len(ledger.requests)} requests,")
         print(f"        {len(ledger.repeated)} closed again, {len(ledger.breaches)} over the limit")
-        told = frozenset(outcome.trade_id for outcome in report if outcome.ok)
-        return told == ledger.applied and not ledger.repeated
+        reported = frozenset(outcome.trade_id for outcome in report if outcome.ok)
+        return reported == ledger.applied and not ledger.repeated
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Configuration shared by all tests."""
 
 import asyncio
 import os
@@ -12,8 +12,8 @@ import pytest
 from tests.support import IDLE_TURNS
 from threecommas_async import client
 
-# What a run finds must not depend on what runs before it left in `.hypothesis`, nor on a busy
-# machine. A failure is repeated with the line that it prints.
+# A run must not depend on what earlier runs left in `.hypothesis`, nor on a busy machine. To
+# reproduce a failure, use the blob that it prints.
 hypothesis.settings.register_profile(
     "suite",
     database=None,
@@ -34,8 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # looptime asks for the current event loop even around a synchronous test. Having said that
-    # there is none keeps asyncio from making one, which nobody would close.
+    # looptime asks for the current event loop even around a synchronous test. Setting it to None
+    # keeps asyncio from creating one that would never be closed.
     asyncio.set_event_loop(None)
     config.addinivalue_line("markers", "own_transport: only for the package's own connections")
     if config.getoption("--transport") == "fast":
@@ -44,15 +44,15 @@ def pytest_configure(config: pytest.Config) -> None:
         def connections(_: object, tls: ssl.SSLContext | None, max_bytes: int) -> FastTransport:
             return FastTransport(tls=tls, max_bytes=max_bytes)
 
-        setattr(client, "ConnectionSlots", connections)  # noqa: B010 - of another type
+        setattr(client, "ConnectionSlots", connections)  # noqa: B010 - a different type
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Do not measure what a slow test covers: it does at scale what others do on a small one.
+    """Do not measure coverage in slow tests: they repeat at scale what smaller tests cover.
 
-    To trace it takes longer than to do it. The marker `no_cover` is not enough: in the workers of
-    pytest-xdist, what pytest-cov pauses goes on tracing for a measurement that nobody reads.
+    Tracing them takes longer than running them. The marker `no_cover` is not enough: in the workers
+    of pytest-xdist, tracing continues after pytest-cov has paused.
     """
     tracer = sys.gettrace()
     if item.get_closest_marker("slow"):
@@ -64,9 +64,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             sys.settrace(tracer)
 
 
-@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+@pytest.hookimpl(optionalhook=True)  # from pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Half as many workers again as there are cores: tests wait for sockets, processes, clocks."""
+    """Return 1.5 workers per core: tests wait for sockets, processes and clocks."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -79,6 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("looptime"):
             item.add_marker(pytest.mark.looptime(noop_cycles=IDLE_TURNS))
         if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.timeout(300))  # a busy machine is no finding
+            item.add_marker(pytest.mark.timeout(300))  # a busy machine must not fail a test
         if other_transport and item.get_closest_marker("own_transport"):
             item.add_marker(pytest.mark.skip(reason="only for the package's own connections"))

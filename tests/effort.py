@@ -1,11 +1,11 @@
-"""How much is done for one of many who wait: counted, for a clock depends on the machine."""
+"""The cost of an operation, counted in calls: a clock would depend on the machine."""
 
 import sys
 from collections.abc import Callable
 
 
-def effort(deed: Callable[[], object]) -> int:
-    """Return how many calls of functions, and resumptions of generators, a deed takes."""
+def count_calls(operation: Callable[[], object]) -> int:
+    """Return how many function calls and generator resumptions an operation takes."""
     calls = 0
 
     def note(frame: object, event: str, arg: object) -> None:
@@ -14,7 +14,7 @@ def effort(deed: Callable[[], object]) -> int:
 
     sys.setprofile(note)
     try:
-        deed()
+        operation()
     finally:
         sys.setprofile(None)
     return calls

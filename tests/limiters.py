@@ -1,4 +1,4 @@
-"""Scenes that every limiter has to come through, wherever it keeps its books."""
+"""Scenarios that every limiter must pass, wherever it keeps its ledger."""
 
 import asyncio
 import gc
@@ -7,8 +7,8 @@ from threecommas_async.endpoint import Priority
 from threecommas_async.rate_limit.limiter import RateLimiter
 
 
-async def outlast_a_crowd(limiter: RateLimiter) -> None:
-    """Ask a limit of one for its next slot, in time only because the hundred ahead soon leave."""
+async def acquire_behind_cancelled_queue(limiter: RateLimiter) -> None:
+    """Check that a call gets its slot in time once the 100 queued ahead are cancelled."""
     await limiter.release(await limiter.acquire(Priority.CLOSE), sent=True)
     batch = [asyncio.create_task(limiter.acquire(Priority.CLOSE)) for _ in range(100)]
     close = asyncio.create_task(limiter.acquire(Priority.CLOSE, deadline=70.0))
@@ -18,13 +18,13 @@ async def outlast_a_crowd(limiter: RateLimiter) -> None:
     await close
 
 
-def closed_in_mid_run(
+def close_loop_with_pending_calls(
     limiter: RateLimiter, *, calls: int, after: float, sent: bool
 ) -> list[asyncio.Task[None]]:
-    """Close an event loop on which so many calls hold a slot or wait for one.
+    """Close an event loop on which `calls` calls hold a slot or wait for one.
 
-    The first of them has come to its end already. What is left over of the others is returned, and
-    comes to its end when it is let go of.
+    The first of them is destroyed already. The tasks of the others are returned, and are destroyed
+    when the list is dropped.
     """
 
     async def call() -> None:
@@ -35,7 +35,7 @@ def closed_in_mid_run(
             await limiter.release(permit, sent=sent)
 
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
+    loop.set_exception_handler(lambda _, __: None)  # it would log the tasks that never end
     gone = [loop.create_task(call()) for _ in range(calls)]
     loop.run_until_complete(asyncio.sleep(after))
     loop.close()

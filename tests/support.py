@@ -1,7 +1,7 @@
-"""A 3Commas in memory, for tests of the client in virtual time: no sockets, no waiting.
+"""An in-memory 3Commas for tests of the client in virtual time: no sockets, no real waiting.
 
-`Api` keeps trades, carries closes out, and keeps the books that a report is held against. What
-goes wrong is scripted per trade: a list of faults, one for each close POSTed.
+`Api` keeps trades, carries out closes, and keeps the ledger that a report is checked against.
+Faults are scripted per trade: a list with one fault for each close POSTed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SECRET = "test-secret-abcdefghij"
 BASE_URL = "https://api.3commas.io/public/api"
 
 IDLE_TURNS = 0
-"""How often a virtual clock, before it jumps, looks again whether anything came in from outside.
+"""How often the virtual clock checks for outside events before it jumps.
 
-Nothing can: these tests have no sockets, and threads are waited for. To look 42 times, as looptime
-does unless told otherwise, is nine tenths of what a test costs that is all about waiting.
+There are none: these tests have no sockets, and threads are awaited. looptime's default of 42 takes
+nine tenths of the time of a test that only waits.
 """
 
 Report = CloseReport[SmartTrade]
@@ -46,7 +46,7 @@ Fault = Callable[["Api", int], Awaitable[httpx.Response]]
 
 
 def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    """Like asyncio.run, on a clock that jumps to the next timer."""
+    """Like `asyncio.run`, on a virtual clock that jumps to the next timer."""
 
     def new_loop() -> asyncio.AbstractEventLoop:
         return looptime.new_event_loop(start=0, noop_cycles=IDLE_TURNS, _enabled=True)
@@ -56,7 +56,7 @@ def in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
 
 
 def trade_json(trade_id: int, status: str, **data: object) -> dict[str, Any]:
-    """The seed's example with another id and status, flags to match, and `data` on top."""
+    """Return the seed trade with another id and status, matching flags, and `data` merged in."""
     trade: dict[str, Any] = json.loads(_SEED_TEXT)
     trade["id"] = trade_id
     trade["status"] = {"type": status, "basic_type": status, "title": status.title()}
@@ -75,7 +75,7 @@ API_404 = httpx.Response(404, json={"error": "not_found"})
 
 
 class Api:
-    """Behind `httpx.MockTransport(api)`: answers, counts, and remembers what was carried out."""
+    """Handler for `httpx.MockTransport`: answers, counts, and records the closes carried out."""
 
     def __init__(self, trade_ids: Iterable[int] = (), *, latency: float = 0.0) -> None:
         self.status: dict[int, str] = dict.fromkeys(trade_ids, "waiting_targets")
@@ -112,17 +112,17 @@ class Api:
                 raise AssertionError(other)
 
     def apply(self, trade_id: int) -> httpx.Response:
-        """Carry a close out, as the real one does it: once."""
+        """Carry out a close as the real API does: once."""
         if trade_id not in self.status:
             return error(404, "Not found", "Smart Trade not found")
-        if self.standing(trade_id) != "waiting_targets":
+        if self.current_status(trade_id) != "waiting_targets":
             return error(422, text="Smart trade cannot be closed")
         self.status[trade_id] = "panic_sell_pending"
         self.accepted[trade_id] = asyncio.get_running_loop().time()
         return httpx.Response(201, json=self.trade(trade_id))
 
-    def standing(self, trade_id: int) -> str:
-        """The status by now: a close takes effect some time after it was accepted."""
+    def current_status(self, trade_id: int) -> str:
+        """Return the current status: a close takes effect `close_delay` seconds after its 201."""
         accepted = self.accepted.get(trade_id)
         now = asyncio.get_running_loop().time()
         if accepted is not None and now >= accepted + self.close_delay:
@@ -130,13 +130,13 @@ class Api:
         return self.status[trade_id]
 
     def trade(self, trade_id: int) -> dict[str, Any]:
-        trade = trade_json(trade_id, self.standing(trade_id), **self.data[trade_id])
+        trade = trade_json(trade_id, self.current_status(trade_id), **self.data[trade_id])
         if self.status[trade_id] == "failed":
             trade["status"]["error"] = self.failing.get(trade_id, "no reason")
         return trade
 
     def stale(self, trade_id: int) -> dict[str, Any]:
-        """The trade as reads that lag behind show it: open."""
+        """Return the trade as a lagging read shows it: still open."""
         return trade_json(trade_id, "waiting_targets", **self.data[trade_id])
 
     def count(self, method: str, ending: str = "") -> int:
@@ -174,9 +174,9 @@ class Api:
             ids.sort(key=lambda trade_id: self.accepted.get(trade_id, -1.0), reverse=True)
         if query.get("status") == "active":
             over = {"panic_sold", "failed", "cancelled"}
-            ids = [trade_id for trade_id in ids if self.standing(trade_id) not in over]
+            ids = [trade_id for trade_id in ids if self.current_status(trade_id) not in over]
         if "pair" not in query and "account_id" not in query:
-            ids, page = ids[(page - 1) * size : page * size], 1  # to write the others takes time
+            ids, page = ids[(page - 1) * size : page * size], 1  # building other rows takes time
         trades = [self.trade(trade_id) for trade_id in ids]
         for name in ("pair", "account_id"):
             if name in query:
@@ -188,7 +188,7 @@ def _filtered(trade: dict[str, Any], name: str) -> object:
     return trade["account"]["id"] if name == "account_id" else trade[name]
 
 
-# --- faults: before the close is carried out, and after it
+# --- faults before the close is carried out, and after it
 
 
 async def refused_connection(api: Api, trade_id: int) -> httpx.Response:
@@ -251,7 +251,7 @@ AFTER = (
 
 
 def answering(response: Callable[[], httpx.Response]) -> Fault:
-    """A fault that answers with this and carries nothing out."""
+    """Return a fault that answers with this response and carries nothing out."""
 
     async def fault(api: Api, trade_id: int) -> httpx.Response:
         return response()
@@ -267,11 +267,11 @@ def client_of(
     retry: RetryPolicy | None = None,
     **settings: Any,
 ) -> AsyncClient:
-    """A client that talks to an `Api`, without a limit that would be noticed unless given."""
+    """Return a client that talks to an `Api`, with a limit too high to matter by default."""
     return AsyncClient(
         KEY,
         secret=SECRET,
-        transport=httpx.MockTransport(api),  # type: ignore[arg-type] # it takes coroutines too
+        transport=httpx.MockTransport(api),  # type: ignore[arg-type] # it also takes coroutines
         rate_limiter=limiter or SlidingWindowLimiter(limit=1_000_000),
         max_connections=max_connections,
         retry=retry or RetryPolicy(),
@@ -295,8 +295,8 @@ def states(report: Report) -> dict[int, CloseState]:
     return {outcome.trade_id: outcome.state for outcome in report}
 
 
-def holds_against(api: Api, report: Report) -> None:
-    """No outcome may contradict what the server really carried out."""
+def assert_report_is_true(api: Api, report: Report) -> None:
+    """Assert that no outcome contradicts what the server carried out."""
     for outcome in report:
         done = outcome.trade_id in api.accepted
         if outcome.state in {CloseState.ACCEPTED, CloseState.CLOSED}:

@@ -1,4 +1,4 @@
-"""The benchmarks run, count their closes, and write their tables and pictures. Nothing is timed."""
+"""The benchmarks run, count their closes, and write tables and charts; nothing is timed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_smoke_run_measures_every_part_and_writes_the_report(tmp_path: Path) -> 
         assert ET.parse(tmp_path / "charts" / f"{name}.svg").getroot().tag.endswith("svg")  # noqa: S314 - written above
 
 
-def test_simulated_server_refuses_one_too_many_and_blocks_for_the_penalty() -> None:
+def test_simulated_server_refuses_requests_above_the_limit_and_blocks_for_the_penalty() -> None:
     server = RateLimitedServer("rolling")
 
     assert [server.arrival(1.0) for _ in range(LIMIT)] == [None] * LIMIT
@@ -63,7 +63,7 @@ def test_simulated_server_refuses_one_too_many_and_blocks_for_the_penalty() -> N
     assert server.refused == 2
 
 
-def test_fixed_window_forgets_all_at_once() -> None:
+def test_fixed_window_of_the_simulated_server_resets_at_once() -> None:
     server = RateLimitedServer("fixed")
 
     for moment in range(LIMIT):
@@ -72,7 +72,7 @@ def test_fixed_window_forgets_all_at_once() -> None:
     assert server.refused == 0
 
 
-def test_unpaced_closes_meet_the_penalty_and_ours_do_not() -> None:
+def test_unpaced_closes_are_penalized_and_closes_of_the_client_are_not() -> None:
     unpaced = run_in_virtual_time(close_everything("gather", 101, "rolling", "steady", seed=1))
     ours = run_in_virtual_time(close_everything("ours", 101, "rolling", "steady", seed=1))
 
@@ -82,7 +82,7 @@ def test_unpaced_closes_meet_the_penalty_and_ours_do_not() -> None:
     assert floor(101) <= ours.seconds < floor(101) + 2
 
 
-def test_virtual_time_tells_when_nothing_can_happen_any_more() -> None:
+def test_virtual_time_raises_if_nothing_can_happen_any_more() -> None:
     async def wait_for_nothing() -> None:
         await asyncio.get_running_loop().create_future()
 
@@ -90,7 +90,7 @@ def test_virtual_time_tells_when_nothing_can_happen_any_more() -> None:
         run_in_virtual_time(wait_for_nothing())
 
 
-def test_ratios_are_formed_within_a_repeat() -> None:
+def test_ratio_is_computed_within_each_repeat() -> None:
     assert ratio({0: 1.0, 1: 4.0, 2: 9.0}, {0: 2.0, 1: 4.0}) == Spread(0.75, 0.5, 1.0)
     assert ratio({}, {}) is None
 

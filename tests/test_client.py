@@ -1,5 +1,6 @@
-"""The client itself: its settings, its connections, whose they are."""
+"""The client: its settings and its connections."""
 
+import asyncio
 import copy
 import math
 import pickle
@@ -14,6 +15,7 @@ from threecommas_async import (
     ConfigurationError,
     InvalidRequestError,
     JsonForm,
+    RateLimitError,
     RequestNotSentError,
     RetryPolicy,
     SlidingWindowLimiter,
@@ -23,7 +25,7 @@ from threecommas_async.http.transport import ConnectionSlots, environment_proxy
 from threecommas_async.rate_limit.limiter import NoLimit
 
 
-async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:
+async def test_client_needs_exactly_one_of_secret_and_private_key() -> None:
     with pytest.raises(ConfigurationError, match="exactly one"):
         AsyncClient(KEY)
     with pytest.raises(ConfigurationError, match="exactly one"):
@@ -31,7 +33,7 @@ async def test_exactly_one_of_secret_and_private_key_is_needed() -> None:
 
 
 class NoPenalty(NoLimit):
-    """A limiter that does not know how long a 429 without a time lasts."""
+    """A limiter without a default penalty."""
 
     penalty = cast("Any", None)
 
@@ -76,19 +78,19 @@ class NoPenalty(NoLimit):
         {"transport": httpx.MockTransport(Api()), "http_client": httpx.AsyncClient()},
     ],
 )
-async def test_settings_that_cannot_work_are_refused(settings: dict[str, Any]) -> None:
+async def test_invalid_client_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         AsyncClient(KEY, secret=SECRET, **settings)
     assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("foreign", [object(), httpx.Client(), "httpx"])
-async def test_a_client_of_another_library_is_a_type_error(foreign: Any) -> None:
+async def test_http_client_of_another_library_is_a_type_error(foreign: Any) -> None:
     with pytest.raises(TypeError, match=r"must be an httpx\.AsyncClient"):
         AsyncClient(KEY, secret=SECRET, http_client=foreign)
 
 
-async def test_the_bounds_of_an_attempt_may_be_set() -> None:
+async def test_client_accepts_attempt_timeout_and_max_response_bytes() -> None:
     timeout = httpx.Timeout(5, read=None)
     async with client_of(
         Api([7]), timeout=timeout, attempt_timeout=10, max_response_bytes=1_000_000
@@ -96,7 +98,7 @@ async def test_the_bounds_of_an_attempt_may_be_set() -> None:
         assert (await client.smart_trades.get(7)).id == 7
 
 
-async def test_a_borrowed_client_is_used_as_it_is_and_never_closed() -> None:
+async def test_borrowed_http_client_is_used_as_it_is_and_never_closed() -> None:
     api, hooked = Api([7]), list[str]()
 
     async def hook(request: httpx.Request) -> None:
@@ -115,7 +117,7 @@ async def test_a_borrowed_client_is_used_as_it_is_and_never_closed() -> None:
     await borrowed.aclose()
 
 
-async def test_an_owned_client_closes_its_transport() -> None:
+async def test_client_closes_its_own_transport() -> None:
     closed: list[bool] = []
 
     class Transport(httpx.AsyncBaseTransport):
@@ -127,7 +129,7 @@ async def test_an_owned_client_closes_its_transport() -> None:
     assert closed == [True]
 
 
-async def test_the_json_form_of_the_signature_can_be_chosen() -> None:
+async def test_json_form_of_the_signature_is_a_setting() -> None:
     seen: list[str] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -142,36 +144,46 @@ async def test_the_json_form_of_the_signature_can_be_chosen() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1, True])
-async def test_a_timeout_is_a_positive_number_of_seconds(timeout: float) -> None:
+async def test_timeout_must_be_a_positive_number_of_seconds(timeout: float) -> None:
     with pytest.raises(ConfigurationError, match="timeout"):
         AsyncClient(KEY, secret=SECRET, timeout=timeout)
 
 
 @pytest.mark.parametrize("url", ["https://[v1.a]/", "https://xn--/", "https://h\u2100st"])
-async def test_an_address_that_httpx_cannot_use_is_refused(url: str) -> None:
+async def test_base_url_that_httpx_cannot_use_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="base_url"):
         AsyncClient(KEY, secret=SECRET, base_url=url)
 
 
-async def test_a_hook_is_a_plain_function() -> None:
+async def test_coroutine_function_is_refused_as_a_hook() -> None:
     async def hook(_: object) -> None: ...
 
     with pytest.raises(InvalidRequestError, match="hooks must be a plain function"):
         AsyncClient(KEY, secret=SECRET, hooks=[cast("Any", hook)])
 
 
-async def test_a_proxy_of_the_environment_gets_the_requests(
+async def test_requests_go_to_the_proxy_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    async with AsyncClient(KEY, secret=SECRET, retry=RetryPolicy(attempts=1)) as client:
-        with pytest.raises(RequestNotSentError):
-            await client.smart_trades.get(1)
+    received: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readline())
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port: int = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        async with AsyncClient(KEY, secret=SECRET, retry=RetryPolicy(attempts=1)) as client:
+            with pytest.raises(RequestNotSentError):
+                await client.smart_trades.get(1)
+    assert received == [b"CONNECT api.3commas.io:443 HTTP/1.1\r\n"]
 
 
-async def test_a_client_shows_and_gives_away_no_key() -> None:
+async def test_client_hides_its_key_and_cannot_be_pickled_or_copied() -> None:
     async with AsyncClient(KEY, secret=SECRET) as client:
         assert repr(client) == f"<AsyncClient {BASE_URL}>"
         with pytest.raises(TypeError):
@@ -180,18 +192,19 @@ async def test_a_client_shows_and_gives_away_no_key() -> None:
             copy.deepcopy(client)
 
 
-async def test_each_client_has_a_limiter_of_its_own_unless_one_is_shared() -> None:
-    limiter = SlidingWindowLimiter()
-    async with client_of(Api([1]), limiter=limiter) as client:
-        await client.smart_trades.get(1)
-    await limiter.block(5)
-    async with AsyncClient(
-        KEY,
-        secret=SECRET,
-        transport=httpx.MockTransport(Api([1])),
-        rate_limiter=None,
-    ) as client:
-        await client.smart_trades.get(1)
+async def test_clients_without_a_shared_limiter_do_not_share_blocks() -> None:
+    refusal = httpx.Response(429, headers={"Retry-After": "60"})
+    retry = RetryPolicy(rate_limit_waits=0)
+    blocked = AsyncClient(
+        KEY, secret=SECRET, transport=httpx.MockTransport(lambda _: refusal), retry=retry
+    )
+    free = AsyncClient(KEY, secret=SECRET, transport=httpx.MockTransport(Api([1])))
+    async with blocked, free:
+        with pytest.raises(RateLimitError):
+            await blocked.smart_trades.get(1)
+        with pytest.raises(RequestNotSentError):
+            await blocked.smart_trades.get(1, deadline=1)
+        assert (await free.smart_trades.get(1, deadline=1)).id == 1
 
 
 @pytest.mark.parametrize(
@@ -204,7 +217,7 @@ async def test_each_client_has_a_limiter_of_its_own_unless_one_is_shared() -> No
         ({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "api.3commas.io"}, None),
     ],
 )
-async def test_the_proxy_of_the_environment_is_used(
+async def test_environment_proxy_follows_the_usual_variables(
     variables: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
@@ -215,7 +228,7 @@ async def test_the_proxy_of_the_environment_is_used(
     assert environment_proxy(httpx.URL(BASE_URL)) == proxy
 
 
-async def test_connections_are_closed_with_the_transport() -> None:
+async def test_closed_transport_refuses_requests() -> None:
     slots = ConnectionSlots(httpx.URL("http://127.0.0.1:1"), None)
     await slots.aclose()
     client = httpx.AsyncClient(transport=slots)

@@ -1,4 +1,4 @@
-"""Settings: what they may be, and reading them from the environment when asked to."""
+"""Settings: valid values, and reading them from the environment."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ VARIABLES = (
 
 @pytest.fixture
 def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment, without any setting of ours."""
+    """Remove all our settings from the environment."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     return monkeypatch
@@ -30,7 +30,7 @@ def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 # --- base_url
 
 
-def test_the_default_is_the_public_api() -> None:
+def test_default_base_url_is_the_public_api() -> None:
     assert DEFAULT_BASE_URL == "https://api.3commas.io/public/api"
     assert check_base_url(DEFAULT_BASE_URL) == DEFAULT_BASE_URL
 
@@ -47,7 +47,7 @@ def test_the_default_is_the_public_api() -> None:
         ("http://[::1]:8080/public/api", "http://[::1]:8080/public/api"),
     ],
 )
-def test_https_anywhere_and_http_on_loopback_pass(url: str, checked: str) -> None:
+def test_https_anywhere_and_http_on_loopback_are_accepted(url: str, checked: str) -> None:
     assert check_base_url(url) == checked
 
 
@@ -68,7 +68,7 @@ def test_https_anywhere_and_http_on_loopback_pass(url: str, checked: str) -> Non
         "http://[::2]",
     ],
 )
-def test_plain_http_elsewhere_is_refused(url: str) -> None:
+def test_plain_http_to_another_host_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="plain http shows the key"):
         check_base_url(url)
 
@@ -76,7 +76,7 @@ def test_plain_http_elsewhere_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["", "api.3commas.io", "/public/api", "ftp://localhost", "https://", "https:///path"]
 )
-def test_what_is_no_web_address_is_refused(url: str) -> None:
+def test_base_url_that_is_not_an_https_url_with_a_host_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="must be an https:// URL with a host"):
         check_base_url(url)
 
@@ -92,7 +92,7 @@ def test_what_is_no_web_address_is_refused(url: str) -> None:
         "https://api.3commas.io/#hidden",
     ],
 )
-def test_credentials_and_parameters_in_a_base_url_are_refused_without_being_shown(url: str) -> None:
+def test_base_url_with_credentials_or_parameters_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigurationError, match="neither user, password, query") as caught:
         check_base_url(url)
     assert "hidden" not in str(caught.value)
@@ -105,18 +105,18 @@ def test_credentials_and_parameters_in_a_base_url_are_refused_without_being_show
     ("mode", "headers"),
     [(None, {}), ("real", {"Forced-Mode": "real"}), ("paper", {"Forced-Mode": "paper"})],
 )
-def test_a_mode_becomes_a_header(mode: str | None, headers: dict[str, str]) -> None:
+def test_mode_becomes_the_forced_mode_header(mode: str | None, headers: dict[str, str]) -> None:
     assert check_mode(mode) == headers
 
 
 @pytest.mark.parametrize("mode", ["", "Paper", "demo", [], 5, b"real"])
-def test_an_unknown_mode_is_refused(mode: object) -> None:
+def test_unknown_mode_is_refused(mode: object) -> None:
     with pytest.raises(ConfigurationError, match='must be "real" or "paper"'):
         check_mode(mode)
 
 
 @pytest.mark.parametrize("mode", [None, "real", "paper"])
-async def test_the_mode_is_sent_with_every_call(mode: str | None) -> None:
+async def test_mode_is_sent_with_every_call(mode: str | None) -> None:
     sent: list[str | None] = []
 
     def server(request: httpx.Request) -> httpx.Response:
@@ -133,7 +133,7 @@ async def test_the_mode_is_sent_with_every_call(mode: str | None) -> None:
 # --- the environment
 
 
-def test_settings_that_are_set_and_not_blank_are_read() -> None:
+def test_read_env_returns_variables_that_are_set_and_not_blank() -> None:
     assert read_env(
         {
             "THREECOMMAS_API_KEY": " the-key\n",
@@ -147,17 +147,17 @@ def test_settings_that_are_set_and_not_blank_are_read() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"THREECOMMAS_API_KEY": "  "}])
-def test_without_a_key_the_missing_variable_is_named(environ: dict[str, str]) -> None:
+def test_read_env_without_a_key_names_the_missing_variable(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=r"^THREECOMMAS_API_KEY is not set$"):
         read_env(environ)
 
 
-def test_the_process_environment_is_the_default(env: pytest.MonkeyPatch) -> None:
+def test_read_env_reads_the_process_environment_by_default(env: pytest.MonkeyPatch) -> None:
     env.setenv("THREECOMMAS_API_KEY", "the-key")
     assert read_env() == {"api_key": "the-key"}
 
 
-async def test_a_client_from_the_environment_uses_what_it_says_now(env: pytest.MonkeyPatch) -> None:
+async def test_from_env_reads_the_environment_at_each_call(env: pytest.MonkeyPatch) -> None:
     sent: list[httpx.Request] = []
 
     def server(request: httpx.Request) -> httpx.Response:
@@ -177,7 +177,7 @@ async def test_a_client_from_the_environment_uses_what_it_says_now(env: pytest.M
     assert sent[0].headers["Signature"] != sent[1].headers["Signature"]
 
 
-def test_arguments_go_before_the_environment(env: pytest.MonkeyPatch) -> None:
+def test_arguments_take_precedence_over_the_environment(env: pytest.MonkeyPatch) -> None:
     env.setenv("THREECOMMAS_API_KEY", "key")
     env.setenv("THREECOMMAS_PRIVATE_KEY", "/nowhere.pem")
     env.setenv("THREECOMMAS_BASE_URL", "http://not-on-loopback.example")
@@ -186,7 +186,7 @@ def test_arguments_go_before_the_environment(env: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("variables", [(), ("THREECOMMAS_API_SECRET", "THREECOMMAS_PRIVATE_KEY")])
-def test_the_environment_must_hold_exactly_one_of_secret_and_private_key(
+def test_from_env_needs_exactly_one_of_secret_and_private_key(
     env: pytest.MonkeyPatch, variables: tuple[str, ...]
 ) -> None:
     env.setenv("THREECOMMAS_API_KEY", "key")
@@ -196,7 +196,7 @@ def test_the_environment_must_hold_exactly_one_of_secret_and_private_key(
         AsyncClient.from_env()
 
 
-def test_importing_reads_no_setting() -> None:
+def test_importing_the_package_reads_no_variable() -> None:
     program = """
 import os
 class Spy(dict):

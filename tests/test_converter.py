@@ -1,4 +1,4 @@
-"""JSON to classes and back, on small classes: exact, strict on types, tolerant of gaps."""
+"""Conversion between JSON and classes: exact numbers, strict types, and defaults for gaps."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ class Cart:
 
 @frozen
 class Checked:
-    """A class that has a rule of its own, which building it must not go past."""
+    """A class with its own validator, which the converter must run."""
 
     count: int = field(validator=validators.gt(0))
 
@@ -72,7 +72,7 @@ def cart(**fields: object) -> Cart:
         (b"null", None),
     ],
 )
-def test_json_is_read_with_numbers_kept_as_written(content: bytes | str, data: object) -> None:
+def test_from_json_keeps_numbers_as_written(content: bytes | str, data: object) -> None:
     read = from_json(content)
     assert read == data
     assert type(read) is type(data)
@@ -80,7 +80,7 @@ def test_json_is_read_with_numbers_kept_as_written(content: bytes | str, data: o
 
 
 @pytest.mark.parametrize("content", [b"NaN", b"[Infinity]", b'{"a": -Infinity}'])
-def test_what_is_no_number_in_json_is_refused(content: bytes) -> None:
+def test_nan_and_infinity_in_json_are_refused(content: bytes) -> None:
     with pytest.raises(StructureError, match=r"^not JSON: -?(NaN|Infinity) is not a number$"):
         from_json(content)
 
@@ -88,17 +88,17 @@ def test_what_is_no_number_in_json_is_refused(content: bytes) -> None:
 @pytest.mark.parametrize(
     "content", [b"{", b"<html>", b"\xff\xfe\xff", b"[1,]", b"{} {}", b"1" * 5000, b"[" * 200_000]
 )
-def test_what_is_no_json_says_so(content: bytes) -> None:
+def test_invalid_json_raises_not_json(content: bytes) -> None:
     with pytest.raises(StructureError, match=r"^not JSON: "):
         from_json(content)
 
 
-def test_an_empty_body_says_so() -> None:
+def test_empty_body_raises_body_is_empty() -> None:
     with pytest.raises(StructureError, match=r"^the body is empty$"):
         from_json(b"")
 
 
-# --- leaves
+# --- simple values
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_an_empty_body_says_so() -> None:
         (10**60 + 1, "1" + "0" * 59 + "1"),
     ],
 )
-def test_a_decimal_is_exact_from_string_and_integer(value: str | int, expected: str) -> None:
+def test_decimal_from_string_or_integer_is_exact(value: str | int, expected: str) -> None:
     size = cart(wheel={"size": value}).wheel.size
     assert isinstance(size, Decimal)
     assert size.as_tuple() == Decimal(expected).as_tuple()
 
 
-def test_a_decimal_is_exact_whatever_the_context_says() -> None:
+def test_decimal_is_exact_in_any_decimal_context() -> None:
     with localcontext() as context:
         context.prec = 3
         assert cart(wheel={"size": "1.23456789"}).wheel.size == Decimal("1.23456789")
@@ -128,7 +128,7 @@ def test_a_decimal_is_exact_whatever_the_context_says() -> None:
 
 
 @pytest.mark.parametrize("text", ["NaN", "sNaN", "Infinity", "-Infinity", "inf", "nan123"])
-def test_a_decimal_is_finite(text: str) -> None:
+def test_decimal_must_be_finite(text: str) -> None:
     with pytest.raises(StructureError, match=r"^Wheel\.size: expected a finite number, got str$"):
         cart(wheel={"size": text})
 
@@ -146,7 +146,7 @@ def test_a_decimal_is_finite(text: str) -> None:
         ({}, "dict"),
     ],
 )
-def test_what_is_no_decimal_is_refused(value: object, kind: str) -> None:
+def test_value_that_is_not_a_decimal_is_refused(value: object, kind: str) -> None:
     says = rf"^Wheel\.size: expected a decimal number, got {kind}$"
     with pytest.raises(StructureError, match=says):
         cart(wheel={"size": value})
@@ -161,7 +161,7 @@ def test_what_is_no_decimal_is_refused(value: object, kind: str) -> None:
         ("2024-09-10T14:44:22", datetime(2024, 9, 10, 14, 44, 22, tzinfo=UTC)),
     ],
 )
-def test_a_time_is_aware_and_in_utc(text: str, expected: datetime) -> None:
+def test_datetime_is_aware_and_in_utc(text: str, expected: datetime) -> None:
     made_at = cart(made_at=text).made_at
     assert made_at == expected
     assert made_at is not None
@@ -171,7 +171,7 @@ def test_a_time_is_aware_and_in_utc(text: str, expected: datetime) -> None:
 @pytest.mark.parametrize(
     "value", ["", "soon", "2024-13-10T14:44:22Z", "12:00", 1725979462, 1.5, True, [], {}]
 )
-def test_what_is_no_time_is_refused(value: object) -> None:
+def test_value_that_is_not_an_iso_8601_time_is_refused(value: object) -> None:
     with pytest.raises(StructureError, match=r"^Cart\.made_at: expected an ISO 8601 time, got"):
         cart(made_at=value)
 
@@ -199,7 +199,7 @@ def test_what_is_no_time_is_refused(value: object) -> None:
         ("marks", ["1"], "Cart.marks: expected an integer, got str"),
     ],
 )
-def test_a_wrong_type_is_named_with_class_and_field(name: str, wrong: object, says: str) -> None:
+def test_wrong_type_error_names_class_and_field(name: str, wrong: object, says: str) -> None:
     with pytest.raises(StructureError) as caught:
         cart(**{name: wrong})
     assert str(caught.value) == says
@@ -208,7 +208,7 @@ def test_a_wrong_type_is_named_with_class_and_field(name: str, wrong: object, sa
 # --- classes
 
 
-def test_an_open_enum_takes_known_and_unknown_codes() -> None:
+def test_open_enum_accepts_known_and_unknown_codes() -> None:
     assert cart(color="red").color is Color.RED
     unknown = cart(color="green").color
     assert unknown == "green"
@@ -230,30 +230,30 @@ def test_missing_and_null_fields_take_their_defaults() -> None:
     assert cart(spare={}).spare == Wheel()
 
 
-def test_unknown_fields_pass() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert cart(weight=5, wheel={"spokes": 3, "TTP\u0410ctivated": {"a": []}}) == Cart(
         name="x", wheel=Wheel(spokes=3)
     )
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"name": null}'])
-def test_a_required_field_is_required(body: bytes) -> None:
+def test_missing_required_field_is_refused(body: bytes) -> None:
     with pytest.raises(StructureError, match=r"^Cart\.name: expected a value, got NoneType$"):
         decode(body, Cart)
 
 
-def test_a_field_may_have_another_name_on_the_wire() -> None:
+def test_field_may_have_another_name_on_the_wire() -> None:
     assert cart(**{"sold?": True}).sold is True
     assert cart(sold=True).sold is None
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b'"text"', b"true", b"1.5"])
-def test_a_class_is_made_from_an_object_only(body: bytes) -> None:
+def test_class_is_built_from_an_object_only(body: bytes) -> None:
     with pytest.raises(StructureError, match=r"^Cart: expected an object, got"):
         decode(body, Cart)
 
 
-def test_a_class_with_rules_of_its_own_is_built_by_them() -> None:
+def test_class_with_a_validator_is_validated() -> None:
     assert structure({"count": 2}, Checked) == Checked(2)
     with pytest.raises(StructureError, match=r"^Checked: ValueError$"):
         structure({"count": 0}, Checked)
@@ -264,7 +264,7 @@ def test_a_class_with_rules_of_its_own_is_built_by_them() -> None:
 # --- top level
 
 
-def test_a_list_is_made_from_an_array() -> None:
+def test_list_is_built_from_an_array() -> None:
     assert decode(b'[{"spokes": 1}, {}]', list[Wheel]) == [Wheel(spokes=1), Wheel()]
     assert decode(b"[]", list[Wheel]) == []
     with pytest.raises(StructureError, match=r"^body: expected an array, got dict$"):
@@ -273,7 +273,7 @@ def test_a_list_is_made_from_an_array() -> None:
         decode(b"[null]", list[Wheel])
 
 
-def test_a_leaf_may_stand_alone() -> None:
+def test_simple_value_may_be_the_whole_body() -> None:
     assert decode(b"true", bool) is True
     assert decode(b'"0.10"', Decimal).as_tuple() == Decimal("0.10").as_tuple()
     assert decode(b"[1, 2]", list[int]) == [1, 2]
@@ -281,26 +281,26 @@ def test_a_leaf_may_stand_alone() -> None:
         decode(b"true", Decimal)
 
 
-def test_an_object_is_whatever_came() -> None:
+def test_type_object_accepts_any_json() -> None:
     assert decode(b'{"a": [1.10, null]}', object) == {"a": [Decimal("1.10"), None]}
     assert decode(b"true", object) is True
 
 
-# --- what cannot be read
+# --- types that cannot be read
 
 
-class Foreign:
-    """Of no type that JSON has."""
+class NotJson:
+    """A class that cannot be read from JSON."""
 
 
 @frozen
 class Holder:
-    foreign: Foreign
+    not_json: NotJson
 
 
 @frozen
 class Nameless:
-    lost: "Nowhere"  # type: ignore[name-defined] # noqa: F821 - that is the point
+    lost: "Nowhere"  # type: ignore[name-defined] # noqa: F821 - an unresolvable annotation
 
 
 def refuses(content: object) -> int:
@@ -316,46 +316,46 @@ class Picky:
     "returns",
     [Cart, list[Cart], object, bool, dict[str, int | None], Literal["a"], tuple[Cart, ...], None],
 )
-def test_a_class_that_can_be_read_passes(returns: object) -> None:
+def test_type_that_can_be_read_is_accepted(returns: object) -> None:
     check_returns(returns)
 
 
 @pytest.mark.parametrize(
     "returns",
     [
-        Foreign,
+        NotJson,
         Holder,
         Nameless,
         list[Holder],
-        dict[str, Foreign],
-        set[Foreign],
-        Foreign | None,
+        dict[str, NotJson],
+        set[NotJson],
+        NotJson | None,
         "Cart",
         [],
         5,
     ],
 )
-def test_a_class_that_cannot_be_read_is_known_before_anything_is_sent(returns: object) -> None:
+def test_type_that_cannot_be_read_is_refused_before_anything_is_sent(returns: object) -> None:
     for _ in range(2):
         with pytest.raises(InvalidRequestError, match=r"^an answer cannot be read as .*nothing"):
             check_returns(returns)
 
 
 @pytest.mark.parametrize("content", [b"[]", b"5", b'"a"', b"null"])
-def test_what_another_library_makes_of_a_wrong_form_is_our_error(content: bytes) -> None:
+def test_wrong_json_for_a_cattrs_type_raises_structure_error(content: bytes) -> None:
     with pytest.raises(StructureError, match=r"^dict\[str, int\]: \w+$"):
         decode(content, dict[str, int])
 
 
-def test_a_class_that_raises_on_its_own_is_our_error() -> None:
+def test_exception_in_a_field_converter_raises_structure_error() -> None:
     with pytest.raises(StructureError, match=r"^Picky: ZeroDivisionError$"):
         decode(b'{"size": 5}', Picky)
 
 
-# --- back
+# --- back to JSON
 
 
-def test_a_class_becomes_plain_json_and_comes_back() -> None:
+def test_class_survives_a_round_trip_through_json() -> None:
     original = Cart(
         name="x",
         made_at=datetime(2024, 9, 10, 14, 44, 22, 416000, tzinfo=UTC),
@@ -372,6 +372,6 @@ def test_a_class_becomes_plain_json_and_comes_back() -> None:
     assert data["color"] == "red"
 
 
-def test_plain_data_with_exact_values_becomes_json() -> None:
+def test_decimals_and_datetimes_become_json_strings() -> None:
     data = {"units": Decimal("0.10"), "at": datetime(2024, 9, 10, tzinfo=UTC), "n": [1, None]}
     assert to_json(data) == {"units": "0.10", "at": "2024-09-10T00:00:00+00:00", "n": [1, None]}

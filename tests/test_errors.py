@@ -1,4 +1,4 @@
-"""Errors: which class an answer becomes, what it says, and whether it may have happened."""
+"""Errors: their class, their message, and whether the request may have taken effect."""
 
 import copy
 import json
@@ -32,7 +32,7 @@ RETRY_AT = datetime(2026, 11, 22, 17, 8, 37, tzinfo=UTC)
 
 
 def answer(status_code: int, body: object = "", *, unsafe: bool = True) -> APIStatusError:
-    """The error for an answer to a close; a body that is not text goes as JSON."""
+    """Return the error for an answer to a close; a body that is not a str is sent as JSON."""
     return api_status_error(
         status_code=status_code,
         method="POST",
@@ -44,11 +44,11 @@ def answer(status_code: int, body: object = "", *, unsafe: bool = True) -> APISt
     )
 
 
-# --- may it have happened?
+# --- may it have taken effect?
 
 
 @pytest.mark.parametrize("status_code", [301, 302, 307, 408, 500, 502, 503, 504, 599])
-def test_an_answer_that_leaves_it_open_may_have_taken_effect_if_the_call_changes_something(
+def test_ambiguous_status_may_have_taken_effect_if_the_call_is_unsafe(
     status_code: int,
 ) -> None:
     unsafe, safe = answer(status_code), answer(status_code, unsafe=False)
@@ -60,7 +60,7 @@ def test_an_answer_that_leaves_it_open_may_have_taken_effect_if_the_call_changes
 
 @pytest.mark.parametrize("status_code", [400, 401, 403, 404, 409, 418, 422, 429])
 @pytest.mark.parametrize("unsafe", [True, False])
-def test_a_refusal_was_not_carried_out(
+def test_refusal_has_not_taken_effect(
     status_code: int,
     unsafe: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_refusal_was_not_carried_out(
     "body",
     ["", "<html><h1>404 Not Found</h1></html>", "Not found", "[]", '"x"', '{"message": "x"}', "{"],
 )
-def test_a_404_of_something_in_between_leaves_it_open(body: str) -> None:
+def test_404_of_a_gateway_may_have_taken_effect_if_the_call_is_unsafe(body: str) -> None:
     unsafe, safe = answer(404, body), answer(404, body, unsafe=False)
     for error in (unsafe, safe):
         assert type(error) is NotFoundError
@@ -86,7 +86,7 @@ def test_a_404_of_something_in_between_leaves_it_open(body: str) -> None:
 
 
 @pytest.mark.parametrize("status_code", [400, 404])
-def test_a_not_found_of_the_api_itself_is_certain(status_code: int) -> None:
+def test_not_found_of_the_api_has_not_taken_effect(status_code: int) -> None:
     error = answer(status_code, {"error": "Not found"})
     assert type(error) is NotFoundError
     assert error.from_api
@@ -94,7 +94,7 @@ def test_a_not_found_of_the_api_itself_is_certain(status_code: int) -> None:
     assert "in between" not in str(error)
 
 
-def test_errors_that_are_no_answers_say_whether_it_may_have_happened() -> None:
+def test_errors_without_an_answer_tell_whether_they_may_have_taken_effect() -> None:
     assert not ThreeCommasError("x").may_have_taken_effect
     assert not ConfigurationError("x").may_have_taken_effect
     assert not RequestNotSentError("x").may_have_taken_effect
@@ -104,16 +104,16 @@ def test_errors_that_are_no_answers_say_whether_it_may_have_happened() -> None:
     assert decode_error().may_have_taken_effect
 
 
-def test_wrong_settings_and_arguments_are_value_errors_as_well() -> None:
+def test_configuration_and_invalid_request_errors_are_value_errors() -> None:
     assert issubclass(ConfigurationError, ValueError)
     assert issubclass(InvalidRequestError, ValueError)
     assert issubclass(InvalidRequestError, RequestNotSentError)
 
 
-# --- what is kept
+# --- attributes
 
 
-def test_everything_the_server_said_is_kept() -> None:
+def test_error_keeps_every_field_of_the_answer() -> None:
     body = {
         "error": "record_invalid",
         "error_description": "Invalid parameters",
@@ -133,7 +133,7 @@ def test_everything_the_server_said_is_kept() -> None:
 @pytest.mark.parametrize(
     "body", ["", "<html>Bad Gateway</html>", "[]", '"text"', "null", "5", '{"error": null}', "{"]
 )
-def test_a_body_without_an_error_object_is_kept_as_text(body: str) -> None:
+def test_body_without_an_error_object_is_kept_as_text(body: str) -> None:
     error = answer(502, body)
     assert error.error is None
     assert error.error_description is None
@@ -152,20 +152,20 @@ def test_a_body_without_an_error_object_is_kept_as_text(body: str) -> None:
         ({"pair": [1, None]}, {"pair": ("1", "None")}),
     ],
 )
-def test_error_attributes_of_any_form_are_read(
+def test_error_attributes_of_any_shape_are_read(
     attributes: object, read: dict[str, tuple[str, ...]]
 ) -> None:
     error = answer(400, {"error": "record_invalid", "error_attributes": attributes})
     assert error.error_attributes == read
 
 
-def test_an_error_code_that_is_no_text_is_kept_as_text() -> None:
+def test_error_code_that_is_not_a_string_is_kept_as_text() -> None:
     error = answer(400, {"error": 17, "error_description": ["a", "b"]})
     assert error.error == "17"
     assert error.error_description == "['a', 'b']"
 
 
-# --- what people read
+# --- messages
 
 
 def decode_error() -> ResponseDecodeError:
@@ -227,13 +227,13 @@ def decode_error() -> ResponseDecodeError:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, APIStatusError) else "",
 )
-def test_a_message_says_what_was_asked_what_came_back_and_what_to_do(
+def test_message_names_the_request_the_answer_and_the_advice(
     error: APIStatusError, facts: str, advice: str
 ) -> None:
     assert str(error) == f"POST {CLOSE_PATH}: {facts} [request req-1]{advice}"
 
 
-def test_a_ban_warns_of_going_on() -> None:
+def test_ban_message_warns_that_further_requests_prolong_the_ban() -> None:
     message = str(answer(418, {"error": "banned"}))
     assert message.endswith(
         "Nothing is sent by this limiter until 2026-11-22 17:08:37 UTC. "
@@ -241,7 +241,7 @@ def test_a_ban_warns_of_going_on() -> None:
     )
 
 
-def test_a_message_leaves_out_what_is_not_known() -> None:
+def test_message_omits_missing_facts() -> None:
     error = APIStatusError(status_code=409, method="GET", path="/a")
     assert str(error) == "GET /a: 409 without an error text"
     blocked = RateLimitError(status_code=429, method="GET", path="/a", error="rate_limit")
@@ -252,11 +252,11 @@ def test_a_message_leaves_out_what_is_not_known() -> None:
 @pytest.mark.parametrize(
     "body", ["", "  ", " <html>Down</html>", "[]", "null", '{"error": null}', '{"error": ""}']
 )
-def test_html_and_json_without_an_error_text_are_left_out_of_a_message(body: str) -> None:
+def test_html_and_json_without_an_error_text_are_omitted_from_the_message(body: str) -> None:
     assert f"{CLOSE_PATH}: 502 without an error text" in str(answer(502, body))
 
 
-def test_plain_text_is_shown_in_one_line() -> None:
+def test_plain_text_body_is_shown_on_one_line() -> None:
     body = "Rate limit exceeded.\n  Next request at 2026-11-22 17:08:36 UTC."
     assert str(answer(429, body)) == (
         f"POST {CLOSE_PATH}: 429 Rate limit exceeded. Next request at 2026-11-22 17:08:36 UTC. "
@@ -264,12 +264,12 @@ def test_plain_text_is_shown_in_one_line() -> None:
     )
 
 
-def test_only_the_beginning_of_a_long_text_is_shown() -> None:
+def test_long_text_is_truncated_in_the_message() -> None:
     error = APIStatusError(status_code=409, method="GET", path="/a", body="x" * 10_000)
     assert str(error) == "GET /a: 409 " + "x" * 499 + "…"
 
 
-def test_texts_of_the_server_are_bounded_and_on_one_line() -> None:
+def test_server_texts_are_bounded_and_printable_on_one_line() -> None:
     forged = "refused\r\n2026-01-01 INFO closed all\x1b[2K\u202e\ud800" + " x" * 1_000
     body = {
         "error": forged,
@@ -300,17 +300,17 @@ def test_texts_of_the_server_are_bounded_and_on_one_line() -> None:
     assert len(str(error)) < 3_000
 
 
-def test_only_so_many_error_attributes_are_kept() -> None:
+def test_at_most_20_error_attributes_are_kept() -> None:
     error = answer(422, {"error": "x", "error_attributes": dict.fromkeys(map(str, range(99)), "y")})
     assert len(error.error_attributes) == 20
 
 
-def test_what_people_read_of_a_body_is_found_behind_any_white_space() -> None:
+def test_leading_white_space_of_a_body_is_skipped() -> None:
     assert ": 502 down… [" in str(answer(502, "\n" * 5_000 + "down" + "\0" * 5_000 + "."))
     assert "without an error text" in str(answer(502, "\n" * 5_000 + "<html>down</html>"))
 
 
-def test_a_failed_close_tells_its_reason_on_one_line() -> None:
+def test_reason_of_a_failed_close_is_bounded_and_on_one_line() -> None:
     error = CloseFailedError(7, "no\nfunds" + "!" * 1_000)
     assert str(error).isprintable()
     assert error.reason
@@ -318,7 +318,7 @@ def test_a_failed_close_tells_its_reason_on_one_line() -> None:
     assert len(error.reason) == 500
 
 
-def test_a_body_that_cannot_be_understood_is_kept_whole_and_told_on_one_line() -> None:
+def test_unparsable_body_is_kept_whole_and_its_message_is_one_line() -> None:
     body = "x" * 1_000_000
     error = ResponseDecodeError(
         "odd\n" * 1_000, status_code=201, method="GET", path="/a", body=body, request_id="a\nb"
@@ -329,12 +329,12 @@ def test_a_body_that_cannot_be_understood_is_kept_whole_and_told_on_one_line() -
     assert len(str(error)) < 1_000
 
 
-def test_a_full_stop_of_the_server_is_not_doubled() -> None:
+def test_full_stop_of_the_server_is_not_doubled() -> None:
     error = AuthenticationError(status_code=401, method="GET", path="/a", error="Wrong key.")
     assert str(error).startswith("GET /a: 401 Wrong key. Check the key")
 
 
-def test_an_answer_to_a_change_that_cannot_be_understood_says_that_it_happened() -> None:
+def test_decode_error_of_an_unsafe_call_says_that_it_was_carried_out() -> None:
     assert str(decode_error()) == (
         f"POST {CLOSE_PATH}: answered 201, but the body cannot be understood "
         "(SmartTrade.id: expected a value, got NoneType); "
@@ -342,7 +342,7 @@ def test_an_answer_to_a_change_that_cannot_be_understood_says_that_it_happened()
     )
 
 
-def test_an_answer_to_a_read_that_cannot_be_understood_says_that_nothing_changed() -> None:
+def test_decode_error_of_a_read_says_that_nothing_changed() -> None:
     error = ResponseDecodeError(
         "not JSON", status_code=200, method="GET", path="/a", body="", may_have_taken_effect=False
     )
@@ -354,9 +354,7 @@ def test_an_answer_to_a_read_that_cannot_be_understood_says_that_nothing_changed
     ("reason", "says"),
     [("Insufficient balance", "Insufficient balance"), (None, "the server gives no reason")],
 )
-def test_a_failed_close_names_trade_and_reason_and_where_to_look(
-    reason: str | None, says: str
-) -> None:
+def test_close_failed_message_names_trade_reason_and_advice(reason: str | None, says: str) -> None:
     error = CloseFailedError(7, reason)
     assert (error.trade_id, error.reason) == (7, reason)
     assert str(error) == (
@@ -364,7 +362,7 @@ def test_a_failed_close_names_trade_and_reason_and_where_to_look(
     )
 
 
-# --- crossing process boundaries
+# --- pickling and copying
 
 EVERY_ERROR: list[ThreeCommasError] = [
     ThreeCommasError("something"),
@@ -390,7 +388,7 @@ EVERY_ERROR: list[ThreeCommasError] = [
 
 @pytest.mark.parametrize("error", EVERY_ERROR, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("copying", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_errors_are_copied_and_pickled_whole(
+def test_errors_survive_copying_and_pickling(
     error: ThreeCommasError, copying: Callable[[ThreeCommasError], object]
 ) -> None:
     copied = copying(error)
@@ -405,7 +403,7 @@ def test_errors_are_copied_and_pickled_whole(
     assert copied.may_have_taken_effect is error.may_have_taken_effect
 
 
-def test_notes_are_pickled_too() -> None:
+def test_notes_of_an_error_survive_pickling() -> None:
     error = CloseFailedError(7, None)
     error.add_note("trade 7: failed")
     copied: object = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
@@ -413,7 +411,7 @@ def test_notes_are_pickled_too() -> None:
     assert copied.__notes__ == ["trade 7: failed"]
 
 
-def test_the_list_above_has_every_public_error() -> None:
+def test_every_public_error_is_in_the_list_above() -> None:
     public = {getattr(errors, name) for name in errors.__all__ if name.endswith("Error")}
     assert {type(error) for error in EVERY_ERROR} == public
     assert all(issubclass(cls, ThreeCommasError) for cls in public)
@@ -423,21 +421,21 @@ def test_the_list_above_has_every_public_error() -> None:
 
 
 @pytest.mark.parametrize("status_code", [200, 201, 202, 204, 226, 299])
-def test_any_2xx_is_done(status_code: int) -> None:
+def test_fate_of_any_2xx_is_done(status_code: int) -> None:
     assert fate_of_status(status_code) is Fate.DONE
 
 
 @pytest.mark.parametrize("status_code", [400, 401, 403, 404, 409, 418, 422, 429, 499])
-def test_a_refusal_is_rejected(status_code: int) -> None:
+def test_fate_of_a_refusal_is_rejected(status_code: int) -> None:
     assert fate_of_status(status_code) is Fate.REJECTED
 
 
 @pytest.mark.parametrize("status_code", [100, 199, 300, 302, 307, 399, 408, 500, 502, 504, 599])
-def test_an_answer_of_something_in_between_leaves_it_unknown(status_code: int) -> None:
+def test_fate_of_an_ambiguous_status_is_unknown(status_code: int) -> None:
     assert fate_of_status(status_code) is Fate.UNKNOWN
 
 
-def test_a_404_is_rejected_only_if_it_is_the_apis_own() -> None:
+def test_fate_of_a_404_is_rejected_only_if_it_is_from_the_api() -> None:
     assert fate_of_status(404, from_api=True) is Fate.REJECTED
     assert fate_of_status(404, from_api=False) is Fate.UNKNOWN
     assert fate_of_status(403, from_api=False) is Fate.REJECTED

@@ -1,4 +1,4 @@
-"""Hooks see every event, and nothing they do goes further."""
+"""Hooks receive every event, and their exceptions go no further."""
 
 import asyncio
 import logging
@@ -22,12 +22,14 @@ def test_each_hook_is_called_in_order_with_the_event() -> None:
     assert calls == [("first", BLOCKED), ("then", BLOCKED)]
 
 
-def test_without_hooks_nothing_happens(caplog: pytest.LogCaptureFixture) -> None:
+def test_emit_without_hooks_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     emit([], BLOCKED)
     assert caplog.records == []
 
 
-def test_a_hook_that_fails_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
+def test_hook_that_raises_is_logged_and_the_others_are_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     seen: list[Event] = []
 
     def broken(event: Event) -> None:
@@ -43,7 +45,7 @@ def test_a_hook_that_fails_is_logged_and_stops_nobody(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_what_is_meant_to_end_the_program_goes_through(stop: type[BaseException]) -> None:
+def test_keyboard_interrupt_and_system_exit_in_a_hook_are_raised(stop: type[BaseException]) -> None:
     def stopping(_: Event) -> None:
         raise stop
 
@@ -51,8 +53,8 @@ def test_what_is_meant_to_end_the_program_goes_through(stop: type[BaseException]
         emit([stopping], BLOCKED)
 
 
-def test_a_hook_that_reads_a_cancelled_future_is_one_that_failed() -> None:
-    """Its `CancelledError` cancels nobody: no close may be lost for it."""
+def test_cancelled_error_in_a_hook_is_not_raised() -> None:
+    """A hook that reads a cancelled future must not cancel a close."""
     called: list[Event] = []
 
     def broken(_: Event) -> None:
@@ -62,7 +64,7 @@ def test_a_hook_that_reads_a_cancelled_future_is_one_that_failed() -> None:
     assert called == [BLOCKED]
 
 
-def test_events_are_frozen_and_tell_what_happened() -> None:
+def test_events_are_frozen_and_have_their_fields() -> None:
     error = RequestNotSentError("no connection")
     event = AttemptEnded(
         method="GET",
@@ -85,4 +87,4 @@ def test_events_are_frozen_and_tell_what_happened() -> None:
         "error": error,
     }
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        setattr(event, "attempt", 3)  # noqa: B010 - a type checker would not let us
+        setattr(event, "attempt", 3)  # noqa: B010 - a type checker would reject it

@@ -1,4 +1,4 @@
-"""Keys: RSA, keys that cannot work, and that nothing shows one."""
+"""Keys: RSA, invalid keys, and that no key is ever shown."""
 
 import base64
 import copy
@@ -31,18 +31,12 @@ SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
 BASE = "https://api.3commas.io/public/api"
 PATH = b"/public/api/ver1/users/change_mode"
 JSON_BODY = b'{"mode": "paper"}'
-PARAMETERS_SIGNED = "bca8d8c10acfbe8e76c5335d3efbe0a550487170a8bb7aaea0a13efabab55316"
-JSON_SIGNED = "0475b407ba6f2388d213134e478b330f74073388a232737837f79018694ae373"
-JSON_SIGNED_CONCATENATED = "a04435bdb0e7fc06450833a1e26d385c56ad3495c10cf3a36d432787591f5edb"
-PATH_SIGNED = "2bedfe2a6b037b92c45a224103f4016da5df07149f34fa04e80f8e919b9a2103"
 
 CHANGE_MODE = Endpoint("POST", "/ver1/users/change_mode", ValidateResult, Safety.UNSAFE)
-BY_NAME = Endpoint("GET", "/ver1/things/{name}", ValidateResult, Safety.SAFE)
-PUBLIC = Endpoint("GET", "/ver1/public", ValidateResult, Safety.SAFE, signed=False)
 
 
 class Server:
-    """Keeps every request as it would go out."""
+    """Keeps every request as it is sent."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -71,18 +65,6 @@ def server() -> Server:
 
 def hmac_of(payload: bytes) -> str:
     return hmac.digest(SECRET.encode(), payload, hashlib.sha256).hex()
-
-
-def client_of(server: Server, *, json_form: JsonForm | None = None) -> AsyncClient:
-    return AsyncClient(
-        API_KEY, secret=SECRET, json_form=json_form, transport=httpx.MockTransport(server)
-    )
-
-
-def bare_http(server: Server, json_form: JsonForm = JsonForm.QUESTION_MARK) -> httpx.AsyncClient:
-    """Plain httpx that signs as we do: whatever builds the request, its bytes are signed."""
-    auth = SigningAuth(API_KEY, HmacSigner(SECRET, json_form=json_form))
-    return httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(server))
 
 
 # --- RSA
@@ -129,7 +111,7 @@ def openssl_signature(key_file: Path, payload: bytes) -> str:
     [b"", PATH, PATH + b"?mode=paper", PATH + JSON_BODY, bytes(range(256)) * 40],
     ids=["nothing", "path", "parameters", "json", "binary"],
 )
-async def test_rsa_signatures_are_those_of_the_openssl_command(
+async def test_rsa_signature_equals_that_of_the_openssl_command(
     rsa_key: rsa.RSAPrivateKey, signer: RsaSigner, tmp_path: Path, payload: bytes
 ) -> None:
     key_file = tmp_path / "key.pem"
@@ -163,7 +145,7 @@ def as_path_text(pem: bytes, folder: Path) -> str:
 @pytest.mark.parametrize(
     "form", [serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL]
 )
-async def test_an_rsa_key_may_be_given_in_many_ways(
+async def test_rsa_key_is_accepted_as_text_bytes_or_path(
     rsa_key: rsa.RSAPrivateKey,
     tmp_path: Path,
     given_as: Callable[[bytes, Path], str | bytes | Path],
@@ -179,7 +161,7 @@ async def test_an_rsa_key_may_be_given_in_many_ways(
     ("json_form", "separator"),
     [(None, b""), (JsonForm.CONCATENATED, b""), (JsonForm.QUESTION_MARK, b"?")],
 )
-async def test_rsa_concatenates_path_and_json_unless_told_otherwise(
+async def test_rsa_concatenates_path_and_json_by_default(
     rsa_key: rsa.RSAPrivateKey, server: Server, json_form: JsonForm | None, separator: bytes
 ) -> None:
     client = AsyncClient(
@@ -198,24 +180,24 @@ async def test_rsa_concatenates_path_and_json_unless_told_otherwise(
     )
 
 
-async def test_rsa_signatures_are_made_off_the_event_loop(
+async def test_rsa_signature_is_computed_off_the_event_loop(
     signer: RsaSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[threading.Thread] = []
 
-    def padding_and_where_it_is_asked_for() -> padding.PKCS1v15:
+    def record_thread_and_pad() -> padding.PKCS1v15:
         threads.append(threading.current_thread())
         return original()
 
     original = padding.PKCS1v15
-    monkeypatch.setattr(padding, "PKCS1v15", padding_and_where_it_is_asked_for)
+    monkeypatch.setattr(padding, "PKCS1v15", record_thread_and_pad)
     await signer.sign(b"payload")
     assert len(threads) == 1
     assert threads[0] is not threading.current_thread()
     assert threads[0].name.startswith("threecommas-rsa")
 
 
-async def test_a_closed_client_gives_the_signing_threads_back(
+async def test_closed_client_stops_its_signing_threads(
     rsa_key: rsa.RSAPrivateKey, server: Server
 ) -> None:
     before = set(threading.enumerate())
@@ -231,7 +213,7 @@ async def test_a_closed_client_gives_the_signing_threads_back(
     assert not any(thread.is_alive() for thread in started)
 
 
-# --- keys that cannot work
+# --- invalid keys
 
 
 def encrypted(key: rsa.RSAPrivateKey) -> bytes:
@@ -303,7 +285,7 @@ def nothing(_: rsa.RSAPrivateKey) -> str:
         (nothing, "neither PEM text nor a readable file"),
     ],
 )
-def test_a_key_that_cannot_sign_is_refused_without_being_shown(
+def test_key_that_cannot_sign_is_refused_without_being_shown(
     rsa_key: rsa.RSAPrivateKey,
     wrong: Callable[[rsa.RSAPrivateKey], str | bytes],
     says: str,
@@ -321,7 +303,7 @@ def test_a_key_that_cannot_sign_is_refused_without_being_shown(
 def test_rsa_without_its_extra_says_what_to_install(
     rsa_key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Used in full before it is hidden: what cryptography then looks up in vain stays broken.
+    # Sign once before hiding the module: what cryptography fails to import stays broken.
     pem = pem_of(rsa_key)
     RsaSigner(pem)
     rsa_key.sign(b"", padding.PKCS1v15(), hashes.SHA256())
@@ -343,7 +325,7 @@ def test_rsa_without_its_extra_says_what_to_install(
         ("hidden-secret\x00", "holds white space or characters that no key has"),
     ],
 )
-def test_credentials_that_cannot_be_sent_are_refused_without_being_shown(
+def test_credentials_with_invalid_characters_are_refused_without_being_shown(
     value: str, says: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^secret {says}") as of_secret:
@@ -353,7 +335,7 @@ def test_credentials_that_cannot_be_sent_are_refused_without_being_shown(
     assert "hidden" not in f"{of_secret.value!r} {of_key.value!r}"
 
 
-# --- nothing shows a key
+# --- no key is shown
 
 
 @pytest.fixture(params=["HmacSigner", "RsaSigner", "SigningAuth"])
@@ -366,27 +348,27 @@ def key_holder(request: pytest.FixtureRequest, signer: RsaSigner) -> object:
     return holders[request.param]
 
 
-def test_what_holds_a_key_shows_its_class_only(key_holder: object) -> None:
+def test_repr_of_a_key_holder_shows_its_class_only(key_holder: object) -> None:
     name = f"<{type(key_holder).__name__}>"
     assert [repr(key_holder), str(key_holder), f"{key_holder}"] == [name] * 3
 
 
 @pytest.mark.parametrize("copying", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_what_holds_a_key_cannot_be_pickled_or_copied(
+def test_key_holder_cannot_be_pickled_or_copied(
     key_holder: object, copying: Callable[[object], object]
 ) -> None:
     with pytest.raises(TypeError, match="holds a key and cannot be pickled or copied"):
         copying(key_holder)
 
 
-def test_a_client_shows_neither_key_nor_secret_and_cannot_be_pickled() -> None:
+def test_client_shows_neither_key_nor_secret_and_cannot_be_pickled() -> None:
     client = AsyncClient(API_KEY, secret=SECRET, transport=httpx.MockTransport(Server()))
     assert repr(client) == str(client) == f"<AsyncClient {BASE}>"
     with pytest.raises(TypeError, match="holds a key"):
         pickle.dumps(client)
 
 
-async def test_key_and_signature_echoed_by_the_server_reach_no_error_and_no_log(
+async def test_key_and_signature_echoed_by_the_server_are_redacted_in_error_and_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def echo(request: httpx.Request) -> httpx.Response:
@@ -414,7 +396,7 @@ async def test_key_and_signature_echoed_by_the_server_reach_no_error_and_no_log(
         assert secret not in shown
 
 
-def test_redacting_a_request_that_was_never_signed_blots_the_key() -> None:
+def test_redact_without_a_signature_redacts_the_key() -> None:
     auth = SigningAuth(API_KEY, HmacSigner(SECRET))
     request = httpx.Request("GET", BASE)
     assert auth.redact(f"the key {API_KEY} is unknown", request) == "the key [redacted] is unknown"

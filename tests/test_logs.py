@@ -1,4 +1,4 @@
-"""What a log handler or filter raises changes nothing."""
+"""Exceptions in log handlers and filters change nothing."""
 
 import asyncio
 import logging
@@ -9,8 +9,8 @@ import pytest
 from threecommas_async.logs import log
 
 
-class Foreign(logging.Handler):
-    """A handler and filter that raises what it is given."""
+class RaisingHandler(logging.Handler):
+    """A handler and filter that raises the error given."""
 
     def __init__(self, failure: BaseException) -> None:
         super().__init__()
@@ -37,27 +37,27 @@ def logger() -> Iterator[logging.Logger]:
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), asyncio.CancelledError()])
 @pytest.mark.parametrize("place", ["handler", "filter"])
-def test_a_handler_or_filter_that_raises_stops_nobody(
+def test_exception_in_a_log_handler_or_filter_is_suppressed(
     logger: logging.Logger, failure: BaseException, place: str
 ) -> None:
-    foreign = Foreign(failure)
+    handler = RaisingHandler(failure)
     if place == "handler":
-        logger.addHandler(foreign)
+        logger.addHandler(handler)
     else:
-        logger.addFilter(foreign.fail)
+        logger.addFilter(handler.fail)
     log.debug("a %s", "text")
     log.warning("a %s", "text")
     log.exception("a %s", "text")
-    assert foreign.calls == 3
+    assert handler.calls == 3
 
 
-def test_what_is_meant_to_end_the_program_goes_through(logger: logging.Logger) -> None:
-    logger.addHandler(Foreign(KeyboardInterrupt()))
+def test_keyboard_interrupt_in_a_log_handler_is_raised(logger: logging.Logger) -> None:
+    logger.addHandler(RaisingHandler(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         log.warning("text")
 
 
-def test_records_name_the_library_the_level_and_the_place(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_name_logger_level_and_caller(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="threecommas_async")
     log.debug("not shown")
     try:

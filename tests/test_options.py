@@ -1,4 +1,4 @@
-"""Arguments are checked before anything leaves."""
+"""Arguments are checked before anything is sent."""
 
 import enum
 import math
@@ -35,7 +35,7 @@ class Number(enum.IntEnum):
 
 
 @pytest.mark.parametrize("value", [1, 12345678, 2**31, 2**63 - 1])
-def test_a_positive_int_below_2_to_the_63_is_an_id(value: int) -> None:
+def test_id_may_be_any_positive_int_below_2_to_the_63(value: int) -> None:
     assert check_id(value) == value
 
 
@@ -54,18 +54,18 @@ def test_a_positive_int_below_2_to_the_63_is_an_id(value: int) -> None:
         (Number.ONE, "Number"),
     ],
 )
-def test_an_id_of_another_type_is_refused(value: object, kind: str) -> None:
+def test_id_of_another_type_is_refused(value: object, kind: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"trade_id must be an int, not {kind}; nothing"):
         check_id(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, -(2**63), 2**63, 10**100])
-def test_an_id_out_of_range_is_refused(value: int) -> None:
+def test_id_out_of_range_is_refused(value: int) -> None:
     with pytest.raises(InvalidRequestError, match=f"positive and below 2\\^63, not {value};"):
         check_id(value)
 
 
-def test_the_argument_is_named() -> None:
+def test_id_error_names_the_argument() -> None:
     with pytest.raises(InvalidRequestError, match=r"^page must be an int"):
         check_id("1", "page")
     with pytest.raises(InvalidRequestError, match=r"^page must be positive"):
@@ -84,18 +84,18 @@ def test_the_argument_is_named() -> None:
     ],
     ids=["none", "list", "duplicates", "range", "iterator", "mapping"],
 )
-def test_ids_keep_their_order_and_come_once(values: Iterable[int], checked: list[int]) -> None:
+def test_ids_keep_their_order_without_duplicates(values: Iterable[int], checked: list[int]) -> None:
     assert check_ids(values) == checked
 
 
 @pytest.mark.parametrize("values", ["123", b"456", 789, None])
-def test_what_is_no_collection_of_ids_is_refused(values: object) -> None:
-    with pytest.raises(InvalidRequestError, match="trade_ids must be ids to go through, not"):
+def test_value_that_is_not_a_collection_of_ids_is_refused(values: object) -> None:
+    with pytest.raises(InvalidRequestError, match="trade_ids must be an iterable of ids, not"):
         check_ids(values)
 
 
 @pytest.mark.parametrize("wrong", [True, "1/../2", 1.5, 0, 2**63, None])
-def test_one_wrong_id_refuses_all(wrong: object) -> None:
+def test_one_invalid_id_refuses_the_whole_collection(wrong: object) -> None:
     with pytest.raises(InvalidRequestError, match=r"^each of trade_ids must be"):
         check_ids([1, 2, wrong, 3])
 
@@ -104,7 +104,7 @@ def test_one_wrong_id_refuses_all(wrong: object) -> None:
 
 
 @pytest.mark.parametrize(("value", "seconds"), [(None, None), (0, 0.0), (5, 5.0), (0.25, 0.25)])
-def test_seconds_from_nought_up_pass(value: object, seconds: float | None) -> None:
+def test_seconds_from_zero_up_are_accepted(value: object, seconds: float | None) -> None:
     checked = check_seconds(value, "deadline")
     assert checked == seconds
     assert checked is None or type(checked) is float
@@ -117,7 +117,7 @@ def test_seconds_of_another_type_are_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, -0.001, math.nan, math.inf, -math.inf])
-def test_seconds_that_cannot_pass_are_refused(value: float) -> None:
+def test_negative_or_infinite_seconds_are_refused(value: float) -> None:
     with pytest.raises(InvalidRequestError, match=r"^timeout must be a finite number of seconds"):
         check_seconds(value, "timeout")
 
@@ -126,7 +126,7 @@ def test_seconds_that_cannot_pass_are_refused(value: float) -> None:
 
 
 def options_of(**given: object) -> CallOptions:
-    """Options as they come from a caller without a type checker."""
+    """Return options as an untyped caller would pass them."""
     return cast("CallOptions", given)
 
 
@@ -139,22 +139,22 @@ def options_of(**given: object) -> CallOptions:
         options_of(timeout=0.5, deadline=60, extra_headers={"X-Trace": "a b, c", "X-Empty": ""}),
     ],
 )
-def test_options_of_a_call_pass(options: CallOptions) -> None:
+def test_valid_call_options_are_accepted(options: CallOptions) -> None:
     check_options(options)
 
 
-def test_a_call_without_any_time_to_it_is_refused() -> None:
+def test_timeout_of_zero_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match=r"^timeout must be longer than 0 seconds; noth"):
         check_options(options_of(timeout=0))
 
 
-def test_an_option_that_is_none_is_named() -> None:
+def test_unknown_option_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequestError, match=r"^unknown option retries, timeouts; nothing"):
         check_options(options_of(timeouts=5, timeout=5, retries=1))
 
 
 @pytest.mark.parametrize("name", ["timeout", "deadline"])
-def test_a_wrong_time_is_named(name: str) -> None:
+def test_invalid_time_option_is_refused_by_name(name: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"^{name} must be"):
         check_options(options_of(**{name: -1}))
 
@@ -182,7 +182,7 @@ def test_a_wrong_time_is_named(name: str) -> None:
         ("é" * 10_000, "mine"),
     ],
 )
-def test_a_header_that_cannot_be_sent_as_it_is_is_refused(name: object, value: object) -> None:
+def test_header_that_cannot_be_sent_unchanged_is_refused(name: object, value: object) -> None:
     with pytest.raises(InvalidRequestError, match="is not a header that can be sent") as caught:
         check_options(options_of(extra_headers={name: value}))
     assert "mine" not in str(caught.value)
@@ -193,7 +193,7 @@ def test_a_header_that_cannot_be_sent_as_it_is_is_refused(name: object, value: o
     "name",
     ["Apikey", "SIGNATURE", "host", "Content-Length", "transfer-encoding", "Connection"],
 )
-def test_a_header_of_the_signature_or_the_framing_is_refused(name: str) -> None:
+def test_header_of_the_signature_or_the_framing_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"{name} is set by the client") as caught:
         check_options(options_of(extra_headers={name: "mine"}))
     assert "mine" not in str(caught.value)
@@ -206,7 +206,7 @@ async def coroutine_function(_: object) -> None: ...
 
 
 @pytest.mark.parametrize("callback", [None, print, len, check_seconds])
-def test_a_plain_function_may_be_called_back(callback: object) -> None:
+def test_plain_function_is_accepted_as_callback(callback: object) -> None:
     check_callback(callback)
 
 
@@ -227,7 +227,7 @@ def generator(_: object) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("callback", [Plain(), Plain, partial(print, "x"), set[object]().add])
-def test_an_object_or_partial_may_be_called_back(callback: object) -> None:
+def test_callable_object_or_partial_is_accepted_as_callback(callback: object) -> None:
     check_callback(callback)
 
 
@@ -247,7 +247,7 @@ def test_an_object_or_partial_may_be_called_back(callback: object) -> None:
         AsyncMock(),
     ],
 )
-def test_what_would_never_run_is_refused(callback: object) -> None:
+def test_callback_that_would_never_run_is_refused(callback: object) -> None:
     with pytest.raises(InvalidRequestError, match="on_outcome must be a plain function"):
         check_callback(callback)
 
@@ -284,7 +284,7 @@ class Group(enum.StrEnum):
         ("to", AWARE.astimezone(timezone(timedelta(hours=3)))),
     ],
 )
-def test_a_filter_that_a_server_can_read_passes(name: str, value: object) -> None:
+def test_valid_filter_is_accepted(name: str, value: object) -> None:
     assert check_filter(name, value) is value
 
 
@@ -295,28 +295,28 @@ def test_a_filter_that_a_server_can_read_passes(name: str, value: object) -> Non
         *(("pair", value) for value in ("", " ", "a\n", "\ud800", 5, True, None, math.nan)),
         *(("base", value) for value in (Decimal("NaN"), Decimal(1), b"BTC", ["BTC"], AWARE)),
         *(("from_", value) for value in ("yesterday", 5, None, math.nan, date(2026, 1, 5))),
-        ("to", datetime(2026, 1, 5)),  # noqa: DTZ001 - that is the point
+        ("to", datetime(2026, 1, 5)),  # noqa: DTZ001 - without a time zone on purpose
         ("to", datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))),
         ("to", datetime(2026, 1, 5, tzinfo=Broken())),
     ],
 )
-def test_a_filter_that_a_server_could_ignore_is_refused_by_name(name: str, value: object) -> None:
+def test_filter_that_the_server_could_ignore_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InvalidRequestError, match=f"^{name} .*; nothing was sent$"):
         check_filter(name, value)
 
 
 @pytest.mark.parametrize("value", [0, 5, 1000])
-def test_a_count_within_its_bounds_passes(value: int) -> None:
+def test_count_within_its_bounds_is_accepted(value: int) -> None:
     assert check_count(value, "offset", most=1000) == value
 
 
 @pytest.mark.parametrize("value", [-1, 1001, "a", True, False, None, 1.0])
-def test_a_count_beyond_its_bounds_is_refused(value: object) -> None:
+def test_count_out_of_its_bounds_is_refused(value: object) -> None:
     with pytest.raises(InvalidRequestError, match=r"^offset must be an int from 0 to 1000, not "):
         check_count(value, "offset", most=1000)
 
 
-def test_a_number_too_long_to_be_written_is_refused_like_any_other() -> None:
+def test_number_with_too_many_digits_is_refused_as_out_of_range() -> None:
     with pytest.raises(InvalidRequestError, match=r"^trade_id must be positive and below"):
         check_id(10**5000)
     with pytest.raises(InvalidRequestError, match=r"^offset must be an int from 0 to"):
@@ -327,7 +327,7 @@ def test_a_number_too_long_to_be_written_is_refused_like_any_other() -> None:
 
 
 @pytest.mark.parametrize("wrong", [True, "1", 1.5, "1/../2", 0, -1, 2**63])
-async def test_nothing_is_sent_for_a_wrong_id(wrong: Any) -> None:
+async def test_invalid_id_is_refused_before_anything_is_sent(wrong: Any) -> None:
     def server(request: httpx.Request) -> httpx.Response:
         raise AssertionError(request.url)
 
@@ -347,8 +347,8 @@ NO_PATH_PARTS: list[object] = [None, 1.5, True, [], "", ".", "\ud800"]
 CHANGE = Endpoint("POST", "/ver1/things/{name}", object, Safety.UNSAFE)
 
 
-class Foreign:
-    """Of no use in JSON, and raises what it likes."""
+class NotJson:
+    """An object that cannot be written as JSON."""
 
 
 @pytest.mark.parametrize(
@@ -370,17 +370,17 @@ class Foreign:
                 {"a": math.nan},
                 {"a": Decimal("NaN")},
                 {"a": [1]},
-                {"a": datetime(2026, 1, 5)},  # noqa: DTZ001 - that is the point
+                {"a": datetime(2026, 1, 5)},  # noqa: DTZ001 - without a time zone on purpose
                 {"a": datetime.max.replace(tzinfo=timezone(timedelta(hours=-3)))},
             )
         ),
-        {"endpoint": CHANGE, "path": {"name": 1}, "json": Foreign()},
+        {"endpoint": CHANGE, "path": {"name": 1}, "json": NotJson()},
         {"endpoint": CHANGE, "path": {"name": 1}, "json": "\ud800"},
-        {"endpoint": Endpoint("GET", "/ver1/a", Foreign, Safety.SAFE)},
-        {"endpoint": Endpoint("GET", "/ver1/a", list[Foreign], Safety.SAFE)},
+        {"endpoint": Endpoint("GET", "/ver1/a", NotJson, Safety.SAFE)},
+        {"endpoint": Endpoint("GET", "/ver1/a", list[NotJson], Safety.SAFE)},
     ],
 )
-async def test_a_request_that_cannot_be_made_is_our_error_and_nothing_leaves(
+async def test_invalid_request_is_refused_before_anything_is_sent(
     arguments: dict[str, Any],
 ) -> None:
     def server(request: httpx.Request) -> httpx.Response:
@@ -392,7 +392,7 @@ async def test_a_request_that_cannot_be_made_is_our_error_and_nothing_leaves(
             await client.request(**arguments)
 
 
-async def test_headers_that_are_no_mapping_are_refused() -> None:
+async def test_extra_headers_that_are_not_a_mapping_are_refused() -> None:
     async with client_of(Api([7])) as client:
         with pytest.raises(InvalidRequestError, match="must be a mapping"):
             await client.smart_trades.get(7, extra_headers=cast("Any", [("X", "1")]))
@@ -409,7 +409,7 @@ async def test_headers_that_are_no_mapping_are_refused() -> None:
         {"safety": None},
     ],
 )
-def test_an_endpoint_that_could_not_be_sent_is_not_made(wrong: dict[str, Any]) -> None:
+def test_invalid_endpoint_is_refused(wrong: dict[str, Any]) -> None:
     right = {"method": "GET", "path": "/a", "returns": object, "safety": Safety.SAFE}
     arguments: dict[str, Any] = {**right, **wrong}
     with pytest.raises(ConfigurationError, match="of an endpoint is"):

@@ -1,4 +1,4 @@
-"""One process and one event loop: another is told at once what to do."""
+"""Limiters and clients belong to one process and one event loop; use elsewhere is refused."""
 
 import asyncio
 import os
@@ -20,14 +20,14 @@ CLOSE = Priority.CLOSE
 
 
 def in_another_thread(main: Callable[[], Awaitable[object]]) -> BaseException | None:
-    """Run it on an event loop of its own, and return what it raises."""
+    """Run `main` on a new event loop in another thread, and return what it raises."""
     raised: list[BaseException] = []
 
     async def run() -> None:
         try:
             async with asyncio.timeout(5):
                 await main()
-        except Exception as error:  # noqa: BLE001 - whatever it is
+        except Exception as error:  # noqa: BLE001 - any error is returned
             raised.append(error)
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
@@ -36,7 +36,7 @@ def in_another_thread(main: Callable[[], Awaitable[object]]) -> BaseException | 
     return raised[0] if raised else None
 
 
-def test_only_the_first_use_on_an_event_loop_begins_anew() -> None:
+def test_owner_enter_is_true_for_the_first_use_on_each_event_loop() -> None:
     owner = Owner("it")
 
     async def use() -> list[bool]:
@@ -47,7 +47,7 @@ def test_only_the_first_use_on_an_event_loop_begins_anew() -> None:
     assert owner.gone
 
 
-async def test_a_second_event_loop_beside_the_first_is_refused_with_what_to_do() -> None:
+async def test_second_concurrent_event_loop_is_refused_with_advice() -> None:
     limiter, unlimited, gate = SlidingWindowLimiter(), NoLimit(), Gate(1)
     await limiter.acquire(CLOSE)
     await unlimited.acquire(CLOSE)
@@ -65,7 +65,7 @@ async def test_a_second_event_loop_beside_the_first_is_refused_with_what_to_do()
     assert "the client is in use" in str(in_another_thread(lambda: gate.enter(CLOSE, closing=True)))
 
 
-async def test_a_batch_on_a_second_event_loop_is_refused_at_once(
+async def test_batch_on_a_second_event_loop_is_refused_and_can_still_start_on_its_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = Api([1, 2])
@@ -88,7 +88,7 @@ async def test_a_batch_on_a_second_event_loop_is_refused_at_once(
         for use in (begin, iterate, close_all):
             assert isinstance(in_another_thread(use), ConfigurationError)
         assert len(api.requests) == sent
-        report = await batches[0]  # here, where the client belongs, it may still begin
+        report = await batches[0]  # it can still start on the loop that owns the client
     assert report.ok
     assert caplog.text == ""
 
@@ -133,7 +133,7 @@ refused(use)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_after_a_fork_it_is_refused_with_what_to_do() -> None:
+def test_limiter_and_client_are_refused_after_a_fork_with_advice() -> None:
     done = subprocess.run(  # noqa: S603 - this Python
         [sys.executable, "-c", _FORKS], capture_output=True, text=True, timeout=50, check=True
     )
@@ -145,8 +145,8 @@ def test_after_a_fork_it_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_another_process_is_refused_with_and_without_an_event_loop(
-    used: bool,  # noqa: FBT001 - a parameter
+def test_owner_is_refused_in_another_process_with_and_without_an_event_loop(
+    used: bool,  # noqa: FBT001 - parametrized
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     owner = Owner("it")

@@ -1,4 +1,4 @@
-"""What an attempt came to, and what to do next: tables, for it is all pure."""
+"""Retry decisions: pure functions, tested with tables."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ SAFE, UNSAFE = Safety.SAFE, Safety.UNSAFE
 # --- RetryPolicy
 
 
-def test_the_default_policy() -> None:
+def test_default_retry_policy() -> None:
     assert RetryPolicy() == RetryPolicy(
         attempts=5, backoff=0.5, max_backoff=8.0, jitter=0.5, rate_limit_waits=3
     )
@@ -54,19 +54,19 @@ def test_the_default_policy() -> None:
         ("jitter", math.nan),
     ],
 )
-def test_a_policy_that_cannot_work_is_refused(name: str, value: float) -> None:
+def test_invalid_retry_policy_is_refused(name: str, value: float) -> None:
     settings: dict[str, Any] = {name: value}
     with pytest.raises(ConfigurationError, match=f"^RetryPolicy: {name} must be"):
         RetryPolicy(**settings)
 
 
-def test_the_edges_of_a_policy_pass() -> None:
+def test_retry_policy_accepts_its_extreme_values() -> None:
     policy = RetryPolicy(attempts=1, backoff=0, max_backoff=0, jitter=0, rate_limit_waits=0)
     assert policy.pause(1) == 0
     assert RetryPolicy(jitter=1).pause(1, chance=1) == 0
 
 
-def test_pauses_double_up_to_the_longest() -> None:
+def test_pauses_double_up_to_max_backoff() -> None:
     policy = RetryPolicy(backoff=0.5, max_backoff=3.0, jitter=0)
     assert [policy.pause(attempts) for attempts in range(1, 6)] == [0.5, 1.0, 2.0, 3.0, 3.0]
     assert policy.pause(1000) == 3.0
@@ -81,7 +81,7 @@ def test_jitter_only_shortens_a_pause(jitter: float, chance: float, pause: float
     assert policy.pause(1, chance) == pause
 
 
-def test_pauses_are_spread_at_random() -> None:
+def test_pauses_are_random_within_the_jitter() -> None:
     policy = RetryPolicy(backoff=4.0, jitter=0.5)
     pauses = [policy.pause(1) for _ in range(200)]
     assert all(2.0 <= pause <= 4.0 for pause in pauses)
@@ -137,7 +137,7 @@ POLICY = RetryPolicy(attempts=3, backoff=1.0, max_backoff=8.0, jitter=0, rate_li
         type(value).__name__ if isinstance(value, Exception) else getattr(value, "value", None)
     ),
 )
-def test_what_may_be_sent_again_and_when(
+def test_next_delay_by_safety_error_and_attempts(
     safety: Safety, error: ThreeCommasError, attempts: int, delay: float | None
 ) -> None:
     assert next_delay(POLICY, safety, error, attempts, refusals=0) == delay
@@ -145,12 +145,12 @@ def test_what_may_be_sent_again_and_when(
 
 @pytest.mark.parametrize("safety", list(Safety))
 @pytest.mark.parametrize(("refusals", "delay"), [(1, 0.0), (2, 0.0), (3, None)])
-def test_a_rate_refusal_waits_at_the_limiter_a_few_times_whatever_the_attempts(
+def test_next_delay_of_a_429_depends_on_the_refusals_and_not_on_the_attempts(
     safety: Safety, refusals: int, delay: float | None
 ) -> None:
     for attempts in (0, POLICY.attempts):
         assert next_delay(POLICY, safety, RATE, attempts, refusals) == delay
 
 
-def test_without_waits_the_first_rate_refusal_is_the_last() -> None:
+def test_next_delay_of_the_first_429_is_none_without_rate_limit_waits() -> None:
     assert next_delay(RetryPolicy(rate_limit_waits=0), SAFE, RATE, 0, refusals=1) is None

@@ -35,7 +35,7 @@ signatures: list[str] = []
 
 
 class Echo:
-    """A server that gives back what it was sent, in every way it can."""
+    """A server that echoes key and signature in every field of its error."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -56,7 +56,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def all_texts(error: BaseException) -> str:
-    """All that a crash reporter could show: the locals of every frame included."""
+    """Return all that a crash reporter could show, including the locals of every frame."""
     out = io.StringIO()
     for one in chain(error):
         out.write(repr(one) + str(one) + repr(vars(one)))
@@ -85,7 +85,7 @@ def _forget() -> None:
 
 
 @pytest.mark.parametrize("status", [201, 400, 401, 403, 404, 418, 422, 429, 500, 502])
-async def test_an_answer_that_echoes_them_is_blotted_out(
+async def test_echoed_key_and_signature_are_redacted_in_errors_and_logs(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -101,7 +101,7 @@ async def test_an_answer_that_echoes_them_is_blotted_out(
 @pytest.mark.parametrize(
     "failure", [httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), OSError("odd")]
 )
-async def test_a_failed_exchange_does_not_carry_the_signed_request(
+async def test_error_of_a_failed_request_does_not_hold_the_signed_request(
     failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -123,19 +123,19 @@ async def test_a_failed_exchange_does_not_carry_the_signed_request(
     await client.aclose()
 
 
-async def test_nothing_of_them_is_logged_or_in_the_address(
+async def test_successful_calls_show_no_secret_in_logs_urls_or_reprs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     urls: list[str] = []
     api = Api([7])
 
-    async def watching(request: httpx.Request) -> httpx.Response:
+    async def watch_requests(request: httpx.Request) -> httpx.Response:
         signatures.append(request.headers["Signature"])
         urls.append(str(request.url))
         return await api(request)
 
-    async with client_of(watching) as client:
+    async with client_of(watch_requests) as client:
         trade = await client.smart_trades.close_by_market(7)
         report = await client.smart_trades.close_many([7, 8])
         texts = [repr(client), repr(vars(client)), repr(trade), repr(report), str(urls)]
@@ -147,7 +147,7 @@ async def test_nothing_of_them_is_logged_or_in_the_address(
     assert holds_no_secret(caplog.text)
 
 
-def test_a_wrong_key_is_not_repeated_in_the_complaint() -> None:
+def test_invalid_key_is_not_shown_in_the_error() -> None:
     for key in (f"{KEY} {SECRET}", f"{KEY}\n", ""):
         with pytest.raises(ThreeCommasError) as caught:
             AsyncClient(key, secret=SECRET)
@@ -158,7 +158,7 @@ FORGED = f"bad {KEY}\n2026-01-01 all is well\x1b[2J " + "x" * 100_000
 
 
 @pytest.mark.looptime
-async def test_a_trade_that_echoes_the_key_in_its_reason_of_failure_is_blotted_out(
+async def test_key_echoed_in_the_failure_reason_of_a_trade_is_redacted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -177,7 +177,7 @@ async def test_a_trade_that_echoes_the_key_in_its_reason_of_failure_is_blotted_o
     assert holds_no_secret(caplog.text)
 
 
-async def test_a_deal_that_echoes_the_key_in_its_reason_of_failure_is_blotted_out() -> None:
+async def test_key_echoed_in_the_failure_reason_of_a_deal_is_redacted() -> None:
     async def failed(_: httpx.Request) -> httpx.Response:
         return httpx.Response(201, json={"id": 7, "status": "failed", "error_message": FORGED})
 
@@ -187,14 +187,14 @@ async def test_a_deal_that_echoes_the_key_in_its_reason_of_failure_is_blotted_ou
     assert_fit_to_show(str(caught.value))
 
 
-async def test_pairs_that_echo_the_key_are_blotted_out_of_what_passes_no_filter() -> None:
-    def strange(request: httpx.Request) -> httpx.Response:
+async def test_key_echoed_in_a_pair_is_redacted_in_the_unmatched_error() -> None:
+    def list_forged_pairs(request: httpx.Request) -> httpx.Response:
         trades = [trade_json(i, "waiting_targets") | {"pair": f"{i} {FORGED}"} for i in (1, 2)]
         unfiltered = "pair" not in request.url.params
         return httpx.Response(200, json=trades if unfiltered else [])
 
     api = Api()
-    api.on_list = strange
+    api.on_list = list_forged_pairs
     async with client_of(api) as client:
         report = await client.smart_trades.close_all(pair="USDT_BTC")
     assert "1 bad [redacted]" in str(report.unmatched)
@@ -209,7 +209,7 @@ def assert_fit_to_show(text: str) -> None:
 
 
 class OddHeaders:
-    """A server that gives back what it was sent, in `X-Request-Id`."""
+    """A server that echoes key and signature in `X-Request-Id`."""
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         signatures.append(request.headers["Signature"])
@@ -218,7 +218,7 @@ class OddHeaders:
 
 
 class OddError(Exception):
-    """One that can be made once only."""
+    """An exception that can be created only once."""
 
     made = False
 
@@ -230,7 +230,7 @@ class OddError(Exception):
 
 
 class OddProtocol:
-    """A server whose answer is none, and is quoted by whoever tells."""
+    """A server whose answer breaks the protocol, so that the exception quotes it."""
 
     def __init__(self, kind: type[Exception]) -> None:
         self.kind = kind
@@ -252,7 +252,7 @@ class OddProtocol:
         OddProtocol(OddError),
     ],
 )
-async def test_an_echo_in_a_header_or_a_broken_answer_is_blotted_out(
+async def test_key_echoed_in_a_header_or_a_broken_answer_is_redacted(
     server: OddHeaders | OddProtocol, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -316,7 +316,7 @@ def env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.parametrize("settings", WRONG_SETTINGS, ids=repr)
 @pytest.mark.parametrize("way", ["arguments", "environment", "both"])
-def test_a_client_that_cannot_be_made_shows_no_secret(
+def test_error_of_invalid_client_settings_shows_no_secret(
     settings: dict[str, Any], way: str, env: pytest.MonkeyPatch
 ) -> None:
     both: dict[str, Any] = {"secret": SECRET, **settings}
@@ -329,7 +329,7 @@ def test_a_client_that_cannot_be_made_shows_no_secret(
     assert holds_no_secret(all_texts(caught))
 
 
-def test_credentials_that_cannot_be_used_are_shown_nowhere(env: pytest.MonkeyPatch) -> None:
+def test_error_of_invalid_credentials_shows_no_secret(env: pytest.MonkeyPatch) -> None:
     pem = rsa_pem()
     broken = pem.replace("PRIVATE KEY", "PRIVATE  KEY")
     ec_pem = (
@@ -362,7 +362,7 @@ def test_credentials_that_cannot_be_used_are_shown_nowhere(env: pytest.MonkeyPat
                 assert key not in text
 
 
-def test_a_client_that_could_not_be_made_can_be_shown() -> None:
+def test_client_whose_init_failed_has_a_safe_repr() -> None:
     client = AsyncClient.__new__(AsyncClient)
     with pytest.raises(ThreeCommasError):
         AsyncClient.__init__(client, KEY, secret=SECRET, mode="demo")
@@ -377,7 +377,7 @@ def test_a_client_that_could_not_be_made_can_be_shown() -> None:
         ("http://user:hidden@[::1", "correct the variable, or unset it"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
+def test_error_of_an_invalid_proxy_hides_its_password(
     proxy: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "socksio", None)
@@ -393,7 +393,7 @@ def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
     assert holds_no_secret(text)
 
 
-async def test_a_cancelled_call_leaves_nothing_behind() -> None:
+async def test_cancelled_error_holds_no_key() -> None:
     async with client_of(Api([7], latency=9.0)) as client:
         task = asyncio.create_task(client.smart_trades.get(7))
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Signing: published vectors, openssl as a second opinion, the very bytes that go out."""
+"""Signing: published vectors, and the exact bytes that are sent."""
 
 import hashlib
 import hmac
@@ -32,7 +32,7 @@ PUBLIC = Endpoint("GET", "/ver1/public", ValidateResult, Safety.SAFE, signed=Fal
 
 
 class Server:
-    """Keeps every request as it would go out."""
+    """Keeps every request as it is sent."""
 
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
@@ -70,7 +70,7 @@ def client_of(server: Server, *, json_form: JsonForm | None = None) -> AsyncClie
 
 
 def bare_http(server: Server, json_form: JsonForm = JsonForm.QUESTION_MARK) -> httpx.AsyncClient:
-    """Plain httpx that signs as we do: whatever builds the request, its bytes are signed."""
+    """Return a plain httpx client that signs as ours does: it signs the bytes that it sends."""
     auth = SigningAuth(API_KEY, HmacSigner(SECRET, json_form=json_form))
     return httpx.AsyncClient(auth=auth, transport=httpx.MockTransport(server))
 
@@ -87,10 +87,10 @@ def bare_http(server: Server, json_form: JsonForm = JsonForm.QUESTION_MARK) -> h
         (PATH + JSON_BODY, JSON_SIGNED_CONCATENATED),
     ],
 )
-async def test_hmac_signatures_are_the_published_ones(payload: bytes, signature: str) -> None:
+async def test_hmac_signatures_equal_the_published_vectors(payload: bytes, signature: str) -> None:
     signer = HmacSigner(SECRET)
     assert await signer.sign(payload) == signature
-    assert await signer.sign(payload) == signature  # the prepared state is not used up
+    assert await signer.sign(payload) == signature  # the prepared state can be reused
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_hmac_signatures_are_the_published_ones(payload: bytes, signature:
         "query and json concatenated",
     ],
 )
-def test_the_payload_is_made_as_the_signing_pages_say(
+def test_signing_payload_follows_the_vendors_pages(
     target: bytes,
     body: bytes,
     json: bool,  # noqa: FBT001 - a column of the table
@@ -128,14 +128,14 @@ def test_the_payload_is_made_as_the_signing_pages_say(
     assert signing_payload(target, body, json=json, json_form=json_form) == payload
 
 
-async def test_a_query_is_signed_as_published(server: Server) -> None:
+async def test_query_is_signed_as_published(server: Server) -> None:
     async with bare_http(server) as http:
         await http.post(f"{BASE}/ver1/users/change_mode", params={"mode": "paper"})
     assert server.signature == PARAMETERS_SIGNED
     assert server.requests[-1].headers["Apikey"] == API_KEY
 
 
-async def test_a_form_body_is_signed_as_published(server: Server) -> None:
+async def test_form_body_is_signed_as_published(server: Server) -> None:
     async with bare_http(server) as http:
         await http.post(f"{BASE}/ver1/users/change_mode", data={"mode": "paper"})
     assert server.signature == PARAMETERS_SIGNED
@@ -148,7 +148,7 @@ async def test_a_form_body_is_signed_as_published(server: Server) -> None:
         (JsonForm.CONCATENATED, JSON_SIGNED_CONCATENATED),
     ],
 )
-async def test_json_spacing_is_signed_as_it_goes_out(
+async def test_json_body_is_signed_with_its_own_spacing(
     server: Server, json_form: JsonForm, signature: str
 ) -> None:
     async with bare_http(server, json_form) as http:
@@ -161,17 +161,17 @@ async def test_json_spacing_is_signed_as_it_goes_out(
     assert server.signature == signature
 
 
-# --- what is signed equals what goes out
+# --- the signature covers the bytes that are sent
 
 
-async def test_a_call_without_parameters_signs_its_path_with_the_prefix(server: Server) -> None:
+async def test_call_without_parameters_signs_its_path_with_the_prefix(server: Server) -> None:
     async with client_of(server) as client:
         await client.users.validate()
     assert server.target == b"/public/api/ver1/validate"
     assert server.signature == hmac_of(server.target)
 
 
-async def test_another_prefix_is_signed_too(server: Server) -> None:
+async def test_custom_prefix_of_the_base_url_is_signed(server: Server) -> None:
     client = AsyncClient(
         API_KEY,
         secret=SECRET,
@@ -184,7 +184,7 @@ async def test_another_prefix_is_signed_too(server: Server) -> None:
     assert server.signature == hmac_of(server.target)
 
 
-async def test_a_json_body_is_encoded_once_and_signed_as_it_goes_out(server: Server) -> None:
+async def test_json_body_is_encoded_once_and_signed_as_sent(server: Server) -> None:
     async with client_of(server) as client:
         await client.request(CHANGE_MODE, json={"mode": "paper", "note": "Größe ≤ 5"})
     assert server.body == '{"mode":"paper","note":"Größe ≤ 5"}'.encode()
@@ -193,20 +193,20 @@ async def test_a_json_body_is_encoded_once_and_signed_as_it_goes_out(server: Ser
     assert server.signature == hmac_of(PATH + b"?" + server.body)
 
 
-async def test_how_json_is_signed_is_a_setting_of_the_client(server: Server) -> None:
+async def test_json_form_of_the_client_decides_the_signature(server: Server) -> None:
     async with client_of(server, json_form=JsonForm.CONCATENATED) as client:
         await client.request(CHANGE_MODE, json={"mode": "paper"})
     assert server.signature == hmac_of(PATH + server.body)
 
 
-async def test_a_query_is_signed_in_its_encoded_form(server: Server) -> None:
+async def test_query_is_signed_in_its_encoded_form(server: Server) -> None:
     async with client_of(server) as client:
         await client.request(CHANGE_MODE, query={"pair": "USDT_BTC", "q": "a b&c=+%/é~"})
     assert server.target == PATH + b"?pair=USDT_BTC&q=a%20b%26c%3D%2B%25%2F%C3%A9~"
     assert server.signature == hmac_of(server.target)
 
 
-async def test_a_path_parameter_is_signed_in_its_encoded_form(server: Server) -> None:
+async def test_path_parameter_is_signed_in_its_encoded_form(server: Server) -> None:
     async with client_of(server) as client:
         await client.request(BY_NAME, path={"name": "a/../b c?é"})
     assert server.target == b"/public/api/ver1/things/a%2F..%2Fb%20c%3F%C3%A9"
@@ -226,15 +226,15 @@ async def test_extra_headers_cannot_replace_key_and_signature(server: Server) ->
     assert headers["X"] == "1"
 
 
-async def test_a_public_endpoint_is_sent_without_key_and_signature(server: Server) -> None:
+async def test_public_endpoint_is_sent_without_key_and_signature(server: Server) -> None:
     async with client_of(server) as client:
         await client.request(PUBLIC)
     assert server.requests[-1].headers.keys().isdisjoint({"apikey", "signature"})
 
 
-# --- echoes
+# --- redaction
 
-# As the signature of an RSA key: letters of Base64.
+# Like the signature of an RSA key: characters of Base64.
 ECHOED = "aZ09+/=="
 
 
@@ -259,7 +259,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("secret", [API_KEY, ECHOED])
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_an_echo_is_blotted_out_however_it_is_spelled(secret: str, spelling: str) -> None:
+def test_echoed_secret_is_redacted_in_any_spelling(secret: str, spelling: str) -> None:
     spelled = SPELLINGS[spelling](secret)
     text = f'{{"error": "bad \\"key\\" {spelled}, \\u0022 \\n"}}'
     echo = echo_of(text)
@@ -268,19 +268,19 @@ def test_an_echo_is_blotted_out_however_it_is_spelled(secret: str, spelling: str
 
 
 @pytest.mark.parametrize("text", ["", "%41%zz", r"\u00411 \/ &#65; &#999; \x41", "{}", "größe"])
-def test_a_text_without_an_echo_stays_as_it_is(text: str) -> None:
+def test_text_without_a_secret_is_unchanged(text: str) -> None:
     assert echo_of(text) == text
 
 
 @pytest.mark.timeout(20)
-def test_no_echo_takes_longer_than_its_length() -> None:
-    # Trying each backslash of a run as its first would take minutes, and stop the event loop.
+def test_redaction_takes_linear_time() -> None:
+    # Trying each backslash of a run as the first would take minutes and block the event loop.
     for run in ("\\" * 300_000, "\\" * 300_000 + "u00", "&#" + "0" * 300_000, "&#x0" * 75_000):
         assert echo_of(run) == run
     assert echo_of("\\" * 300_000 + API_KEY) == "\\" * 300_000 + "[redacted]"
 
 
-def test_a_key_with_a_backslash_or_quote_is_found_in_json() -> None:
+def test_key_with_a_backslash_or_quote_is_redacted_in_json() -> None:
     request = httpx.Request("GET", BASE)
     auth = SigningAuth('ke\\y"1', HmacSigner(SECRET))
     assert auth.redact(json.dumps({"error": 'ke\\y"1'}), request) == '{"error": "[redacted]"}'

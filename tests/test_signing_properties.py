@@ -1,6 +1,6 @@
-"""Signing, for any input: the signature covers the bytes that go out, and they say what was meant.
+"""Signing of arbitrary input: the signature covers the bytes sent, and they decode to the input.
 
-The other side is played by the standard library: `hmac`, `urllib.parse` and `json`.
+The standard library plays the other side: `hmac`, `urllib.parse` and `json`.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ SECRET = "some-secret-0123456789"
 READ = Endpoint("GET", "/ver1/things/{name}/show", ValidateResult, Safety.SAFE)
 WRITE = Endpoint("POST", "/ver1/things", ValidateResult, Safety.UNSAFE)
 
-slowly = settings(deadline=None, max_examples=60)  # a busy machine is no finding
+slowly = settings(deadline=None, max_examples=60)  # a busy machine must not fail a test
 
 json_values = st.none() | st.booleans() | st.integers() | st.text()
 json_bodies = st.dictionaries(
@@ -37,7 +37,7 @@ async def sent(
     query: dict[str, str | int | bool | None] | None = None,
     json_body: object = None,
 ) -> httpx.Request:
-    """Return the request as it goes out."""
+    """Return the request as it is sent."""
     requests: list[httpx.Request] = []
 
     def server(request: httpx.Request) -> httpx.Response:
@@ -66,7 +66,7 @@ async def test_hmac_agrees_with_the_standard_library(payload: bytes) -> None:
     name=st.text(min_size=1).filter(lambda name: name not in {".", ".."}) | st.integers(0),
     query=st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.booleans()),
 )
-async def test_any_path_and_query_arrive_as_meant_and_signed_as_sent(
+async def test_any_path_and_query_decode_to_the_input_and_are_signed_as_sent(
     name: str | int, query: dict[str, str | int | bool | None]
 ) -> None:
     request = await sent(READ, path={"name": name}, query=query)
@@ -83,7 +83,9 @@ async def test_any_path_and_query_arrive_as_meant_and_signed_as_sent(
 
 @slowly
 @given(body=json_bodies)
-async def test_any_json_body_arrives_as_meant_and_signed_as_sent(body: dict[str, object]) -> None:
+async def test_any_json_body_decodes_to_the_input_and_is_signed_as_sent(
+    body: dict[str, object],
+) -> None:
     request = await sent(WRITE, json_body=body)
     assert json.loads(request.content) == body
     assert request.headers["Signature"] == hmac_of(request.url.raw_path + b"?" + request.content)
@@ -96,7 +98,7 @@ async def test_any_json_body_arrives_as_meant_and_signed_as_sent(body: dict[str,
     is_json=st.booleans(),
     json_form=st.sampled_from(JsonForm),
 )
-def test_the_payload_is_target_and_body_with_at_most_a_question_mark_between(
+def test_payload_is_target_and_body_with_at_most_a_question_mark_between(
     target: bytes,
     body: bytes,
     is_json: bool,  # noqa: FBT001 - drawn
@@ -108,7 +110,7 @@ def test_the_payload_is_target_and_body_with_at_most_a_question_mark_between(
 
 @slowly
 @given(value=st.text(min_size=8).filter(lambda text: not text.isprintable() or " " in text))
-def test_no_refused_secret_is_shown(value: str) -> None:
+def test_refused_secret_is_not_shown(value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         HmacSigner(value)
     assert value not in f"{caught.value} {caught.value!r}"

@@ -1,7 +1,7 @@
 """An asyncio client of the 3Commas trading API that closes trades exactly once.
 
-Start with `AsyncClient`. The models are in `threecommas_async.models`, an embedded 3Commas to
-rehearse against is in `threecommas_async.sandbox` (extra `sandbox`).
+Start with `AsyncClient`. The models are in `threecommas_async.models`, and a local 3Commas server
+for tests and rehearsals is in `threecommas_async.sandbox` (extra `sandbox`).
 """
 
 from importlib import import_module
@@ -70,8 +70,8 @@ __all__ = [
     "__version__",
 ]
 
-# Where the public names are, from light to heavy.
-_ROOMS = (
+# Modules with the public names, those that import quickly first.
+_MODULES = (
     "errors",
     "version",
     "retry",
@@ -83,17 +83,17 @@ _ROOMS = (
     "client",
 )
 
-# A type checker would take any name for one of ours.
+# Hidden from type checkers: with `__getattr__` they would accept any name.
 if not TYPE_CHECKING:  # pragma: no branch
 
     def __getattr__(name: str) -> object:
-        """Import a public name when it is asked for (PEP 562).
+        """Import a public name on first access (PEP 562).
 
-        Catching an error or reading the version loads no HTTP library.
+        So `except ThreeCommasError` or reading the version imports no HTTP library.
         """
         if name in __all__:
-            for room in _ROOMS:
-                module = import_module(f".{room}", __name__)
+            for module_name in _MODULES:
+                module = import_module(f".{module_name}", __name__)
                 if name in module.__all__:
                     globals()[name] = getattr(module, name)
                     return globals()[name]

@@ -1,4 +1,8 @@
-"""`AsyncClient`: owns the connections and hands the way out to the resources."""
+"""`AsyncClient`: checks the settings, owns the connections, and has the resources as attributes.
+
+All resources send their requests through one `Pipeline`, so that they share the rate limit, the
+connections, the retry policy and the hooks.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from .config import (
 )
 from .errors import ConfigurationError
 from .http import (
+    KEEPALIVE,
     MAX_RESPONSE_BYTES,
     ConnectionSlots,
     Gate,
@@ -32,7 +37,7 @@ from .rate_limit import NoLimit, RateLimiter, SlidingWindowLimiter
 from .resources.smart_trades import SmartTrades
 from .resources.users import Users
 from .retry import RetryPolicy
-from .signing import Hidden, HmacSigner, JsonForm, RsaSigner, Signer
+from .signing import HmacSigner, JsonForm, RsaSigner, Secret, Signer
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -56,10 +61,10 @@ DEFAULT_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=
 
 
 class _DefaultLimiter:
-    """Stands for "a limiter of this client's own, with the documented limits"."""
+    """Type of the default that means "a new limiter with the documented limits"."""
 
 
-_OWN_LIMITER: Final = _DefaultLimiter()
+_DEFAULT_LIMITER: Final = _DefaultLimiter()
 
 
 class ClientSettings(TypedDict, total=False):
@@ -92,28 +97,30 @@ class AsyncClient:
         secret: the HMAC secret of a system-generated key.
         private_key: the RSA key of a self-generated key: PEM text, PEM bytes, or a path. Give
             exactly one of `secret` and `private_key`.
-        base_url: the API's address with its prefix. Plain http is for loopback only.
-        mode: "real" or "paper": sends `Forced-Mode` with every call. None leaves the account's own
-            mode in force.
+        base_url: the API's address with its prefix. Plain http is allowed for loopback only.
+        mode: "real" or "paper": sends the `Forced-Mode` header with every call. None keeps the mode
+            of the account.
         timeout: seconds for each phase of an attempt, or an `httpx.Timeout`. Default: connect 5,
-            read 30, write 10. No call ever waits for a connection inside httpx.
-        attempt_timeout: seconds that one attempt may take in all, from opening the connection to
-            the last byte of the answer; default: the sum of the connect, write and read timeouts,
-            45 by default.
-        max_response_bytes: largest body of an answer in bytes, before and after decompression.
-        max_connections: how many calls may be under way at a time. A tenth of them, rounded down,
-            is kept for closes.
-        rate_limiter: who may send when. Share one between clients that use the same key. None
-            switches pacing off; the blocks after 429 and 418 are kept all the same.
-        retry: how often failed attempts are made again.
-        json_form: how JSON bodies are signed; default: as the algorithm's own page proves.
+            read 30, write 10. No call waits for a connection inside httpx.
+        attempt_timeout: maximum seconds of one attempt in total, from opening the connection to the
+            last byte of the answer; default: the sum of the connect, write and read timeouts, which
+            is 45 by default.
+        max_response_bytes: maximum size of an answer's body in bytes, before and after
+            decompression.
+        max_connections: maximum number of calls under way at a time. A tenth of them, rounded down,
+            is reserved for closes.
+        rate_limiter: decides when requests may be sent. Share one between clients that use the same
+            key. None disables pacing; blocks after 429 and 418 still apply.
+        retry: how often and how fast failed attempts are repeated.
+        json_form: how JSON bodies are signed; default: the form that the 3Commas documentation
+            shows for the algorithm.
         transport: an httpx transport to send with, instead of this client's own connections.
         http_client: an `httpx.AsyncClient` to send with: its proxies, TLS settings, headers and
-            event hooks apply. It is never closed by this client.
+            event hooks apply. This client never closes it.
         hooks: called with an event after each attempt, see `threecommas_async.hooks`.
 
     Raises:
-        ConfigurationError: a setting that cannot work.
+        ConfigurationError: a setting is not valid.
         TypeError: `http_client` is not an `httpx.AsyncClient`.
     """
 
@@ -129,15 +136,15 @@ class AsyncClient:
         attempt_timeout: float | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_connections: int = 20,
-        rate_limiter: RateLimiter | _DefaultLimiter | None = _OWN_LIMITER,
+        rate_limiter: RateLimiter | _DefaultLimiter | None = _DEFAULT_LIMITER,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         json_form: JsonForm | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         http_client: httpx.AsyncClient | None = None,
         hooks: Sequence[Hook] = (),
     ) -> None:
-        # What fails below shows the locals of this frame, and key and secret are not to be there.
-        key, secrets = Hidden(api_key), Hidden((secret, private_key))
+        # A traceback from below may show the locals of this frame: keep key and secret out of them.
+        key, secrets = Secret(api_key), Secret((secret, private_key))
         del api_key, secret, private_key
         url = _url(base_url)
         headers = {"Accept": "application/json", **check_mode(mode)}
@@ -149,9 +156,9 @@ class AsyncClient:
         limiter = _limiter(rate_limiter)
         _check_kind(retry, RetryPolicy, "retry")
         _check_hooks(hooks)
-        _check_ways_out(transport, http_client)
+        _check_transport(transport, http_client)
         self._auth = SigningAuth(key.value, _signer(secrets, json_form))
-        self._owned = http_client is None
+        self._owns_http = http_client is None
         self._http = _http_client(url, transport, http_client, max_connections, max_response_bytes)
         self._pipeline = Pipeline(
             http=self._http,
@@ -179,18 +186,19 @@ class AsyncClient:
 
     @classmethod
     def from_env(cls, **settings: Unpack[ClientSettings]) -> Self:
-        """Make a client with what the environment says now; arguments go before it.
+        """Create a client from the environment variables; arguments take precedence over them.
 
         Reads THREECOMMAS_API_KEY, THREECOMMAS_API_SECRET, THREECOMMAS_PRIVATE_KEY (PEM text or a
         path), THREECOMMAS_BASE_URL and THREECOMMAS_MODE.
 
         Raises:
-            ConfigurationError: there is no key, or not exactly one of secret and private key.
+            ConfigurationError: the key is missing, or not exactly one of secret and private key is
+                set.
         """
-        # See __init__: what is found and what is given are not to be locals of this frame.
-        given = Hidden(settings)
+        # As in __init__: keep secrets out of the locals of this frame.
+        given = Secret(settings)
         del settings
-        found = Hidden(read_env())
+        found = Secret(read_env())
         if given.value.keys() & {"secret", "private_key"}:
             found.value.pop("secret", None)
             found.value.pop("private_key", None)
@@ -208,21 +216,21 @@ class AsyncClient:
         json: object = None,
         **options: Unpack[CallOptions],
     ) -> Response[T]:
-        """Make one call and return the whole answer: parsed, and as it came.
+        """Make one call and return the complete answer, parsed and unparsed.
 
-        For what the typed methods do not give: fields that the classes do not know (in
-        `Response.content`), the answer's headers, or an operation that has no method yet. It is
-        signed, paced and retried like any other call.
+        Use it for what the typed methods do not return: fields that the models lack (in
+        `Response.content`), the headers of the answer, or an operation that has no method yet. It
+        is signed, paced and retried like any other call.
 
-        A close that is made with this is not in the register of closes: `close_by_market`,
-        `close_many` and `close_all` do not know of it, and may close the same trade once more.
+        A close that is sent with this is not registered: `close_by_market`, `close_many` and
+        `close_all` do not know of it, and may close the same trade once more.
 
         Args:
-            endpoint: the operation, one of those in `threecommas_async.resources` or your own.
+            endpoint: an endpoint from `threecommas_async.resources`, or your own.
             path: values of the path parameters.
-            query: query parameters; None values are left out.
+            query: query parameters; None values are omitted.
             json: a JSON body.
-            options: the options of a call.
+            options: the options of the call.
 
         Raises:
             ThreeCommasError: see `Pipeline.send`.
@@ -243,21 +251,21 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections of this client; a borrowed `http_client` stays open."""
+        """Close the connections of this client; an `http_client` that was passed in stays open."""
         try:
             await self._pipeline.aclose()
         finally:
             self._auth.close()
-            if self._owned:
+            if self._owns_http:
                 await self._http.aclose()
 
     def __repr__(self) -> str:
-        # A crash reporter may ask for it in the middle of an __init__ that has failed.
+        # A crash reporter may call this on a client whose __init__ has failed halfway.
         return f"<{type(self).__name__} {vars(self).get('base_url', 'not made')}>"
 
 
 def _signer(
-    secrets: Hidden[tuple[str | None, str | bytes | os.PathLike[str] | None]],
+    secrets: Secret[tuple[str | None, str | bytes | os.PathLike[str] | None]],
     json_form: JsonForm | None,
 ) -> Signer:
     _check_kind(json_form, (JsonForm, NoneType), "json_form")
@@ -288,7 +296,7 @@ def _check_hooks(hooks: object) -> None:
         check_callback(hook, "hooks")
 
 
-def _check_ways_out(transport: object, http_client: object) -> None:
+def _check_transport(transport: object, http_client: object) -> None:
     if not isinstance(http_client, (httpx.AsyncClient, NoneType)):
         msg = f"http_client must be an httpx.AsyncClient, not {type(http_client).__name__}"
         raise TypeError(msg)
@@ -303,11 +311,12 @@ def _url(base_url: object) -> httpx.URL:
     checked = check_base_url(base_url)
     try:
         url = httpx.URL(checked)
-        # asyncio encodes the host once more: a label too long fails there, with a request under way
+        # asyncio encodes the host again, and would fail for a label that is too long only when a
+        # request is under way.
         url.raw_host.decode("ascii").encode("idna")
-        return url.copy_with(host=url.host)  # decoding it is what fails for some
+        return url.copy_with(host=url.host)  # raises if the host cannot be decoded
     except (httpx.InvalidURL, ValueError):
-        pass  # said below, outside, so that no other error is attached
+        pass  # raised below instead, so that this error is not attached as its context
     msg = "base_url must be an https:// URL with a host"
     raise ConfigurationError(msg)
 
@@ -353,28 +362,33 @@ def _http_client(
 def _connections(
     url: httpx.URL, max_connections: int, max_response_bytes: int
 ) -> httpx.AsyncBaseTransport:
-    # One TLS context for all connections: making one takes tens of milliseconds.
+    # One TLS context for all connections, because creating one takes tens of milliseconds.
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
-    proxy = Hidden(environment_proxy(url))  # it may have a password
+    proxy = Secret(environment_proxy(url))  # its URL may have a password
     if proxy.value is None:
         return ConnectionSlots(url, tls, max_response_bytes)
-    proxied = _proxied(proxy.value, tls, max_connections)
-    if isinstance(proxied, str):
-        raise ConfigurationError(proxied)
-    return proxied
+    transport = _proxy_transport(proxy.value, tls, max_connections)
+    if isinstance(transport, str):
+        raise ConfigurationError(transport)
+    return transport
 
 
-def _proxied(
+def _proxy_transport(
     proxy: str, tls: ssl.SSLContext | None, max_connections: int
 ) -> httpx.AsyncBaseTransport | str:
-    """Return a transport over a proxy, or what is wrong: nothing that knows its address raises."""
+    """Return a transport that uses a proxy, or a text that says why there is none.
+
+    The caller raises the error, so that no frame of its traceback holds the address of the proxy.
+    """
     limits = httpx.Limits(
-        max_connections=max_connections, max_keepalive_connections=max_connections
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=KEEPALIVE,
     )
     named = "the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names"
     try:
         return httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, limits=limits)
     except ImportError:
         return f"{named} is a socks proxy: pip install 'httpx[socks]', or unset the variable"
-    except Exception:  # noqa: BLE001 - the address is not shown, whatever is wrong with it
-        return f"{named} is not one that can be used: correct the variable, or unset it"
+    except Exception:  # noqa: BLE001 - whose text may show the address
+        return f"{named} cannot be used: correct the variable, or unset it"

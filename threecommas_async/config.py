@@ -1,4 +1,4 @@
-"""Settings: what they may be, and reading them from the environment when asked to."""
+"""Settings of a client: which values are valid, and how they are read from the environment."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 from urllib.parse import urlsplit
 
-from .error_body import one_line
 from .errors import ConfigurationError
+from .text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "DEFAULT_BASE_URL",
-    "FOREVER",
+    "MAX_SECONDS",
     "EnvironmentSettings",
     "check_base_url",
     "check_count",
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 DEFAULT_BASE_URL: Final = "https://api.3commas.io/public/api"
-FOREVER: Final = 1e12
-"""Seconds from which on a length of time is refused: no timer can take it."""
+MAX_SECONDS: Final = 1e12
+"""Seconds from which a duration is refused: no timer can handle it."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class EnvironmentSettings(TypedDict, total=False):
-    """What `read_env` finds, as keyword arguments of `AsyncClient`."""
+    """The settings that `read_env` finds, as keyword arguments of `AsyncClient`."""
 
     api_key: str
     secret: str
@@ -50,7 +50,7 @@ _VARIABLES: Final[Mapping[str, str]] = {
 
 
 def read_env(environ: Mapping[str, str] | None = None) -> EnvironmentSettings:
-    """Read the settings that are present and not empty, now.
+    """Read the settings whose variables are set and not empty.
 
     Raises:
         ConfigurationError: there is no API key.
@@ -59,7 +59,7 @@ def read_env(environ: Mapping[str, str] | None = None) -> EnvironmentSettings:
     del environ
     if "api_key" in found:
         return found
-    del found  # a traceback may show the locals of this frame
+    del found  # crash reporters show the locals of this frame, and these are secrets
     msg = f"{_VARIABLES['api_key']} is not set"
     raise ConfigurationError(msg)
 
@@ -70,19 +70,22 @@ def _settings_in(environ: Mapping[str, str]) -> EnvironmentSettings:
 
 
 def check_base_url(url: object) -> str:
-    """Return a base URL without its closing slash, or say what is wrong with it.
+    """Return a base URL without trailing slashes.
 
-    Plain http would show the key to everyone on the way, so it is for loopback only.
+    Plain http is for loopback only: it would show the key to anyone on the network path.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
     """
     if not isinstance(url, str):
         msg = f"base_url must be a str, not {type(url).__name__}"
         raise ConfigurationError(msg)
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
-        parts, sound = None, False
-    if not sound or parts is None or not parts.hostname or not url.isprintable() or " " in url:
+        parts, valid = None, False
+    if not valid or parts is None or not parts.hostname or not url.isprintable() or " " in url:
         msg = "base_url must be an https:// URL with a host"
         raise ConfigurationError(msg)
     if parts.username or parts.password or "?" in url or "#" in url:
@@ -95,15 +98,27 @@ def check_base_url(url: object) -> str:
 
 
 def check_seconds(value: object, name: str) -> float:
-    """Return a length of time in seconds, longer than 0, or say what is wrong with it."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < FOREVER:
+    """Return a positive number of seconds.
+
+    Raises:
+        ConfigurationError: the value is something else.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value < MAX_SECONDS
+    ):
         msg = f"{name} must be a positive number of seconds, not {one_line(repr(value), 50)}"
         raise ConfigurationError(msg)
     return float(value)
 
 
 def check_count(value: object, name: str) -> int:
-    """Return a whole number from 1 up, or say what is wrong with it."""
+    """Return a whole number of at least 1.
+
+    Raises:
+        ConfigurationError: the value is something else.
+    """
     if type(value) is not int or value < 1:
         msg = f"{name} must be a whole number from 1 up, not {one_line(repr(value), 50)}"
         raise ConfigurationError(msg)
@@ -111,17 +126,17 @@ def check_count(value: object, name: str) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or address alone."""
+    """Return whether a host is this machine, without resolving its name."""
     if host in _LOOPBACK:
         return True
-    # All of 127.0.0.0/8 is loopback, given as an address; a name could resolve to anything.
+    # Any address in 127.0.0.0/8 is loopback (RFC 1122).
     octets = host.split(".")
     in_range = all(part.isdigit() and int(part) < 256 for part in octets)  # noqa: PLR2004
     return len(octets) == 4 and octets[0] == "127" and in_range  # noqa: PLR2004
 
 
 def check_mode(mode: object) -> dict[str, str]:
-    """Return the header that forces a mode, none for None.
+    """Return the header that forces a mode; no header for None.
 
     Raises:
         ConfigurationError: the mode is neither "real" nor "paper".

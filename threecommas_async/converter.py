@@ -1,12 +1,12 @@
-"""JSON to frozen attrs classes and back: one cattrs converter, strict on types, tolerant of gaps.
+"""Conversion of JSON to frozen attrs classes and back, with one cattrs converter.
 
-* Money is exact: JSON numbers are read as `Decimal` from their text, never through float.
-* Unknown fields and unknown enum values pass; missing and null fields take the field's default.
-* A wrong type raises `StructureError`, naming class and field.
+* Money is exact: JSON numbers become `Decimal` from their text, never through float.
+* Unknown fields and enum values are accepted; missing and null fields take the field's default.
+* A wrong type raises `StructureError` with class and field.
 
-cattrs decides what a type needs; for each attrs class it asks `_class_hook` once, which writes a
-constructor as a straight line of checks. That is measured: the general hooks cost more than twice
-as much, most of it in choosing a hook for every `X | None` value again.
+For each attrs class, `_class_hook` generates the source of a constructor once, as attrs and cattrs
+do. cattrs' own hooks cost more than twice the CPU time, most of it for choosing a hook for every
+`X | None` value again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from typing import (
 import attrs
 from cattrs import Converter
 
-from .error_body import one_line
 from .errors import InvalidRequestError
+from .text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -51,14 +51,14 @@ __all__ = [
 
 T = TypeVar("T")
 
-_ITEMS_A_STEP: Final = 20
+_ITEMS_PER_STEP: Final = 20
 
 WIRE: Final = "wire"
-"""Key of an attrs field's metadata: its name on the wire where that is no Python name."""
+"""Key in an attrs field's metadata for its JSON name, where that is no Python name."""
 
 
 class StructureError(ValueError):
-    """A body that does not have the form of the class asked for."""
+    """A body that does not fit the requested class."""
 
 
 def decode(content: bytes, returns: type[T]) -> T:
@@ -71,23 +71,23 @@ def decode(content: bytes, returns: type[T]) -> T:
 
 
 def decode_in_steps(content: bytes, returns: type[T]) -> Generator[None, None, T]:
-    """Parse like `decode`, pausing within a list, so that others have a turn in between.
+    """Parse like `decode`, as a generator that yields after every few items of a list.
 
-    A page of a hundred trades would otherwise hold the event loop for milliseconds.
+    So the caller can let other tasks run: a page of a hundred trades takes milliseconds.
     """
     data = from_json(content)
     if get_origin(returns) is not list or type(data) is not list:
         return structure(data, returns)
     values = cast("list[object]", data)
     items: list[object] = []
-    for start in range(0, len(values), _ITEMS_A_STEP):
-        items += cast("list[object]", structure(values[start : start + _ITEMS_A_STEP], returns))
+    for start in range(0, len(values), _ITEMS_PER_STEP):
+        items += cast("list[object]", structure(values[start : start + _ITEMS_PER_STEP], returns))
         yield
     return cast("T", items)
 
 
 def from_json(content: bytes | str) -> object:
-    """Parse JSON with numbers kept exact.
+    """Parse JSON, with exact numbers.
 
     Raises:
         StructureError: the text is not JSON.
@@ -103,7 +103,7 @@ def from_json(content: bytes | str) -> object:
 
 
 def structure(data: object, returns: type[T]) -> T:
-    """Turn parsed JSON into `returns`.
+    """Convert parsed JSON to `returns`.
 
     Raises:
         StructureError: a required field is missing, or a value has a wrong type.
@@ -112,21 +112,21 @@ def structure(data: object, returns: type[T]) -> T:
         return _converter.structure(data, returns)
     except StructureError:
         raise
-    except Exception as error:  # noqa: BLE001 - a class of the user's may have code of its own
-        # The server has carried it out: nothing but our own error may come of its answer.
+    except Exception as error:  # noqa: BLE001 - a user's class may raise anything
+        # The server carried out the request, so the caller must get our error, which says that.
         msg = f"{_name_of(returns)}: {type(error).__name__}"
     raise StructureError(msg)
 
 
 def check_returns(returns: object) -> None:
-    """Check that answers can be read as `returns`, before there is one.
+    """Check that answers can be converted to `returns`, before the request is sent.
 
     Raises:
-        InvalidRequestError: there is no way to make it from JSON.
+        InvalidRequestError: they cannot.
     """
     try:
         _check_hooks(returns)
-    except Exception as error:  # noqa: BLE001 - cattrs says it in many ways, and so may the class
+    except Exception as error:  # noqa: BLE001 - of cattrs or the class, of any kind
         problem = type(error).__name__
     else:
         return
@@ -136,7 +136,7 @@ def check_returns(returns: object) -> None:
 
 @cache
 def _check_hooks(kind: Any) -> None:  # noqa: ANN401 - of any type
-    """Make the hooks of a type now, which cattrs in part does only when it needs them."""
+    """Create the hooks of a type and its parts, as cattrs creates some of them only on use."""
     _converter.get_structure_hook(kind)
     if get_origin(kind) is not Literal:
         for part in get_args(kind):
@@ -144,7 +144,7 @@ def _check_hooks(kind: Any) -> None:  # noqa: ANN401 - of any type
                 _check_hooks(part)
 
 
-def _no_hook(kind: object) -> NoReturn:
+def _unsupported(kind: object) -> NoReturn:
     msg = f"there is no way to make {_name_of(kind)} from JSON"
     raise TypeError(msg)
 
@@ -154,27 +154,28 @@ def _name_of(kind: object) -> str:
 
 
 def to_json(instance: object) -> object:
-    """Turn a model into plain JSON data under the names that its fields have here.
+    """Convert a model to plain JSON data, under the Python names of its fields.
 
     Decimals become strings, times ISO 8601 strings.
     """
     return cast("object", _converter.unstructure(instance))
 
 
-def _no_constant(name: str) -> object:
+def _reject_constant(name: str) -> object:
+    """Refuse NaN and Infinity, which `json` accepts by default."""
     msg = f"{name} is not a number"
     raise ValueError(msg)
 
 
-_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=_no_constant)
+_decoder: Final = json.JSONDecoder(parse_float=Decimal, parse_constant=_reject_constant)
 
 
-def _wrong(where: str, expected: str, value: object) -> StructureError:
-    # The type is named, the value is not: it may be long, and it is in the body anyway.
+def _type_error(where: str, expected: str, value: object) -> StructureError:
+    # Without the value itself: it may be long, and the error's body has it anyway.
     return StructureError(f"{where}: expected {expected}, got {type(value).__name__}")
 
 
-# --- leaves: what turns a value that is not null into its type, or raises naming its field
+# --- leaves: functions that convert one value, not null, for the field named `where`
 
 
 def _decimal(value: Any, where: str) -> Decimal:  # noqa: ANN401 - any JSON value
@@ -182,37 +183,37 @@ def _decimal(value: Any, where: str) -> Decimal:  # noqa: ANN401 - any JSON valu
         try:
             number = Decimal(value)
         except InvalidOperation:
-            raise _wrong(where, "a decimal number", value) from None
+            raise _type_error(where, "a decimal number", value) from None
     elif type(value) is Decimal:
         number = value
     else:
-        raise _wrong(where, "a decimal number", value)
+        raise _type_error(where, "a decimal number", value)
     if not number.is_finite():
-        raise _wrong(where, "a finite number", value)
+        raise _type_error(where, "a finite number", value)
     return number
 
 
 def _datetime(value: Any, where: str) -> datetime:  # noqa: ANN401 - any JSON value
     if type(value) is not str:
-        raise _wrong(where, "an ISO 8601 time", value)
+        raise _type_error(where, "an ISO 8601 time", value)
     try:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is UTC:
             return moment
-        # All documented times are UTC; one without an offset is taken as such.
+        # All times of the API are UTC, and some have no offset.
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise _wrong(where, "an ISO 8601 time", value) from None
+        raise _type_error(where, "an ISO 8601 time", value) from None
 
 
 def _items(value: Any, where: str) -> list[Any]:  # noqa: ANN401 - any JSON value
     if type(value) is list:
         return value  # pyright: ignore[reportUnknownVariableType] - of any JSON values
-    raise _wrong(where, "an array", value)
+    raise _type_error(where, "an array", value)
 
 
-# JSON has these types itself: a look at the value's type is all there is to do.
-_AS_THEY_ARE: Final[dict[object, str]] = {
+# Types that JSON has itself, with their names in errors: only the value's type is checked.
+_JSON_TYPES: Final[dict[object, str]] = {
     str: "a string",
     int: "an integer",
     bool: "true or false",
@@ -224,53 +225,57 @@ _CONVERTED: Final[dict[object, Callable[[Any, str], object]]] = {
 
 
 def _leaf(kind: object) -> Callable[[Any, str], Any] | None:
-    """Return what turns a value into this type; None where that is not a leaf."""
-    if kind in _AS_THEY_ARE:
-        return partial(_as_it_is, kind)
+    """Return the function that converts a value to this type; None if the type is no leaf."""
+    if kind in _JSON_TYPES:
+        return partial(_checked, kind)
     if members := _open_enum(kind):
-        return partial(_code, members)
+        return partial(_enum_member, members)
     return _CONVERTED.get(kind)
 
 
-def _code(members: dict[str, StrEnum], value: Any, where: str) -> StrEnum | str:  # noqa: ANN401
+def _enum_member(
+    members: dict[str, StrEnum],
+    value: Any,  # noqa: ANN401 - any JSON value
+    where: str,
+) -> StrEnum | str:
     if type(value) is str:
-        return members.get(value, value)  # a code nobody knows stays the string it is
-    raise _wrong(where, "a string", value)
+        return members.get(value, value)  # an unknown code stays a plain string
+    raise _type_error(where, "a string", value)
 
 
-def _as_it_is(kind: object, value: Any, where: str) -> Any:  # noqa: ANN401 - of that kind
+def _checked(kind: object, value: Any, where: str) -> Any:  # noqa: ANN401 - of that kind
     if kind is type(value):  # pyright: ignore[reportUnnecessaryComparison] - it may well be
         return value
-    raise _wrong(where, _AS_THEY_ARE[kind], value)
+    raise _type_error(where, _JSON_TYPES[kind], value)
 
 
 # --- classes
 
 
 def _class_hook(cls: type[Any], converter: Converter) -> Any:  # noqa: ANN401 - a cattrs hook
-    """Write the constructor of one attrs class."""
+    """Generate and compile the constructor of one attrs class."""
     attrs.resolve_types(cls)
     fields = attrs.fields(cls)
-    names: dict[str, Any] = {"cls": cls, "_wrong": _wrong, "_items": _items}
+    names: dict[str, Any] = {"cls": cls, "_type_error": _type_error, "_items": _items}
     begin, assign, end = _construction(cls, names)
     lines = [
         "def construct(data, _=None):",
         "  if type(data) is not dict:",
-        f"    raise _wrong({cls.__name__!r}, 'an object', data)",
+        f"    raise _type_error({cls.__name__!r}, 'an object', data)",
         "  get = data.get",
         *begin,
         *(line for field in fields for line in _field_lines(cls, field, assign, converter, names)),
         *end,
     ]
-    exec("\n".join(lines), names)  # noqa: S102 - the text is made from our own classes only
+    exec("\n".join(lines), names)  # noqa: S102 - made of class and field names, never of data
     return names["construct"]
 
 
 def _construction(cls: type[Any], names: dict[str, Any]) -> tuple[list[str], str, list[str]]:
-    """Return the lines before the fields, how a field is assigned, and the lines after.
+    """Return the lines before the fields, the template that assigns a field, and the lines after.
 
-    The frozen `__init__` sets every field through a function of Python, which takes as long as all
-    the checks together. The slots' own setters, which are C, do the same.
+    The `__init__` of a frozen class sets each field by a Python function, which costs as much CPU
+    time as all checks together. The setters of the slots do the same in C.
     """
     fields = attrs.fields(cls)
     slots = [getattr(cls, f.name, None) for f in fields]
@@ -295,38 +300,47 @@ def _field_lines(
     converter: Converter,
     names: dict[str, Any],
 ) -> list[str]:
-    """Write the lines that read one field; `assign` is how it is assigned."""
+    """Return the lines that read, check and assign one field.
+
+    Args:
+        cls: the class.
+        field: the field.
+        assign: the template from `_construction`.
+        converter: makes the hooks of fields that are classes.
+        names: the globals of the generated code; the names that the lines use are added.
+    """
     wire = field.metadata.get(WIRE, field.name)
 
-    def to(value: str) -> str:
+    def set_to(value: str) -> str:
         return assign.format(name=field.name, value=value)
 
     where = f"{cls.__name__}.{wire}"
     kind = _without_none(field.type)
     hook, read = f"{field.name}_hook", f"  v = get({wire!r})"
     if field.default is attrs.NOTHING:
-        null = f"  if v is None: raise _wrong({where!r}, 'a value', None)"
+        if_null = f"  if v is None: raise _type_error({where!r}, 'a value', None)"
     else:
-        null = f"  if v is None: {to(f'{field.name}_default')}"
+        if_null = f"  if v is None: {set_to(f'{field.name}_default')}"
         names[f"{field.name}_default"] = field.default
     members = _open_enum(kind)
-    on_the_wire = str if members else kind
-    if on_the_wire in _AS_THEY_ARE:
-        wrong = f"raise _wrong({where!r}, {_AS_THEY_ARE[on_the_wire]!r}, v)"
-        is_not = f"type(v) is not {cast('type[Any]', on_the_wire).__name__}"
-        if members:
-            names[hook] = members.get
-            return [read, null, f"  elif {is_not}: {wrong}", f"  else: {to(f'{hook}(v, v)')}"]
-        if field.default is None:
-            return [read, f"  if {is_not} and v is not None: {wrong}", f"  {to('v')}"]
-        return [read, null, f"  elif {is_not}: {wrong}", f"  else: {to('v')}"]
-    return [read, null, f"  else: {to(_expression(kind, hook, where, converter, names))}"]
+    json_type = str if members else kind
+    if json_type not in _JSON_TYPES:
+        value = _expression(kind, hook, where, converter, names)
+        return [read, if_null, f"  else: {set_to(value)}"]
+    fail = f"raise _type_error({where!r}, {_JSON_TYPES[json_type]!r}, v)"
+    mismatch = f"type(v) is not {cast('type[Any]', json_type).__name__}"
+    if members:
+        names[hook] = members.get
+        return [read, if_null, f"  elif {mismatch}: {fail}", f"  else: {set_to(f'{hook}(v, v)')}"]
+    if field.default is None:  # null and default are the same: one check less
+        return [read, f"  if {mismatch} and v is not None: {fail}", f"  {set_to('v')}"]
+    return [read, if_null, f"  elif {mismatch}: {fail}", f"  else: {set_to('v')}"]
 
 
 def _expression(
     kind: object, hook: str, where: str, converter: Converter, names: dict[str, Any]
 ) -> str:
-    """Write what turns the variable `v`, which is not null, into its type."""
+    """Return the expression that converts the variable `v`, not null, to its type."""
     if leaf := _leaf(kind):
         names[hook] = leaf
         return f"{hook}(v, {where!r})"
@@ -339,7 +353,7 @@ def _expression(
 
 
 def _without_none(kind: object) -> object:
-    """Return `X` for `X | None`; every field with a default may be missing or null."""
+    """Return `X` for `X | None`: null is handled before a value is converted."""
     if get_origin(kind) not in {Union, types.UnionType}:
         return kind
     rest = tuple(member for member in get_args(kind) if member is not type(None))
@@ -369,7 +383,7 @@ def _is_leaf(kind: object) -> bool:
 
 
 def _leaf_hook(kind: type[Any]) -> Callable[[object, object], Any]:
-    """Return what structures a leaf by itself, which is no field of a class, as in `list[str]`."""
+    """Return the hook of a leaf that is no field of a class, as in `list[str]`."""
     leaf = _leaf(kind)
     where = getattr(kind, "__name__", "code")
     return lambda value, _: leaf(value, where) if leaf else value
@@ -380,13 +394,13 @@ def _is_list(kind: object) -> bool:
 
 
 def _make_converter() -> Converter:
-    converter = Converter(detailed_validation=False, structure_fallback_factory=_no_hook)
-    register: Any = converter.register_structure_hook_factory  # its overloads know no plain `type`
+    converter = Converter(detailed_validation=False, structure_fallback_factory=_unsupported)
+    register: Any = converter.register_structure_hook_factory  # no overload fits these factories
     register(attrs.has, _class_hook)
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     register(_is_list, _list_hook)
     register(_is_leaf, _leaf_hook)
-    for kind in (str, int, bool):  # cattrs' own would coerce, and go before any factory
+    for kind in (str, int, bool):  # cattrs' own hooks coerce, and come before any factory
         converter.register_structure_hook(kind, _leaf_hook(kind))
     converter.register_unstructure_hook(Decimal, str)
     converter.register_unstructure_hook(datetime, datetime.isoformat)

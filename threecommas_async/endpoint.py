@@ -1,4 +1,7 @@
-"""An API call as data: what is sent, what comes back, and what may be done when it goes wrong."""
+"""An operation of the API as data: what is sent, what comes back, and whether it may be repeated.
+
+Resources declare their endpoints with these classes. Nothing here sends anything.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +24,29 @@ T = TypeVar("T")
 class Safety(Enum):
     """Whether a call may be repeated when its fate is unknown.
 
-    It belongs to the call, not to the verb: some POSTs of this API only read, and a DELETE may
-    cancel a live order.
+    The HTTP method does not decide this: some POSTs of this API only read, and a DELETE may cancel
+    a live order.
     """
 
     SAFE = "safe"
-    """Only reads: may be repeated at will."""
+    """Only reads; may be repeated at any time."""
     UNSAFE = "unsafe"
-    """Changes something: repeated only when the first one provably never left."""
+    """Changes something; repeated only if the first one provably never left."""
 
 
 class Priority(IntEnum):
-    """Who goes first when calls wait for a slot. Lower goes first."""
+    """The order in which waiting calls get a slot. Lower goes first."""
 
-    IN_QUESTION = -1
-    """A close that may have been carried out: the reads that tell, and making it again."""
+    IN_DOUBT = -1
+    """Reads that find out whether a close was carried out, and the repetition of that close."""
     CLOSE = 0
-    """Closing a position: takes the next free slot ahead of all that does not close."""
+    """Closing a position."""
     NORMAL = 1
-    """Everything else."""
+    """All other calls."""
 
 
 class Permission(Enum):
-    """What the API key must be allowed to do."""
+    """The permission that the API key needs."""
 
     NONE = "NONE"
     SMART_TRADES_READ = "SMART_TRADES_READ"
@@ -54,10 +57,10 @@ class Permission(Enum):
 
 @frozen
 class Bucket:
-    """A limit of an endpoint's own, on top of the general one.
+    """A rate limit of an endpoint's own, in addition to the general one.
 
-    The documentation does not say whether it replaces the general limit or adds to it; keeping
-    both is right either way. https://developers.3commas.io/general-information/limits
+    The documentation does not say whether it replaces the general limit; observing both is right in
+    either case. https://developers.3commas.io/general-information/limits
     """
 
     name: str
@@ -85,7 +88,7 @@ def _check_method(_: object, __: Attribute[str], method: object) -> None:
 
 
 def _check_safety(_: object, __: Attribute[Safety], safety: object) -> None:
-    # Anything else would be taken for a call that changes nothing.
+    # Any other value would compare unequal to UNSAFE, and the call would be repeated.
     if not isinstance(safety, Safety):
         msg = f"the safety of an endpoint is SAFE or UNSAFE of Safety, not {safety!r}"
         raise ConfigurationError(msg)
@@ -93,16 +96,16 @@ def _check_safety(_: object, __: Attribute[Safety], safety: object) -> None:
 
 @frozen
 class Endpoint(Generic[T]):
-    """One operation of the API. Data only: `Pipeline.send` is the one that acts.
+    """One operation of the API, for `Pipeline.send`.
 
     Raises:
-        ConfigurationError: a method or path that could not be sent as it is written, or a safety
-            that is none.
+        ConfigurationError: a method or path that cannot be sent unchanged, or a `safety` that is no
+            `Safety`.
     """
 
     method: str = field(validator=_check_method)
     path: str = field(validator=_check_path)
-    """Path below the base URL, with `{name}` for each path parameter. Signed as it is written."""
+    """Escaped path below the base URL, with `{name}` for each path parameter."""
     returns: type[T]
     """Class of the answer's data: an attrs class, `list` of one, a JSON type, or `object`."""
     safety: Safety = field(validator=_check_safety)

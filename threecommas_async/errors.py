@@ -1,9 +1,9 @@
-"""Every error this library raises, and what each one says about the trade.
+"""All errors of this library, and what each says about the trade.
 
-The question a trading bot asks of an error is not "what went wrong" but "may it have happened?".
-Each error answers it with `may_have_taken_effect`. The line is drawn where Azure's core library
-draws it: what failed before the request left is certain not to have happened; what failed after
-it left may have happened, whatever the failure looks like.
+What a trading bot needs to know is not "what went wrong?" but "may it have happened?". Each error
+answers that with `may_have_taken_effect`. The line is the one that Azure's core library draws: a
+failure before the request left means that nothing happened; after a failure later on it may have
+happened, whatever the failure looks like.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from .error_body import LONGEST_BODY, one_line, read_error_body, shortened
+from .text import MAX_BODY_LENGTH, one_line, read_error_body, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,34 +40,33 @@ __all__ = [
     "fate_of_status",
 ]
 
-_LONGEST_MESSAGE = 2_000
-# Words of a 403 that concern the key and not the entity.
-_ABOUT_THE_KEY = ("permission", "scope", "api key", "api_key")
+_MAX_REASON_LENGTH = 2_000
+# Words in the text of a 403 that is about the key, not about the entity.
+_KEY_WORDS = ("permission", "scope", "api key", "api_key")
 
 
 class Fate(Enum):
-    """What an attempt at a request came to."""
+    """What is known of an attempt at a request after it has ended."""
 
     NOT_SENT = "not sent"
     """Provably never left: no connection, no slot."""
     REJECTED = "rejected"
-    """The server answered that it does not do it."""
+    """The server answered that it refuses the request."""
     UNKNOWN = "unknown"
-    """It may have left, and what came back does not say whether it was carried out."""
+    """It may have left, and no answer says whether it was carried out."""
     DONE = "done"
     """The server answered that it was carried out."""
 
 
 def fate_of_status(status_code: int, *, from_api: bool = True) -> Fate:
-    """Return what a complete answer means for its request.
+    """Return what the status of an answer says about its request.
 
     5xx leaves open whether it was carried out. So do a redirect (never followed), 408, and a 404
-    without the API's own error: they come from something in between, which cannot speak for the
-    server behind it.
+    without the API's own error: a proxy or gateway sends them without knowing what the server did.
 
     Args:
         status_code: HTTP status of the answer.
-        from_api: an error is the API's own, see `APIStatusError`.
+        from_api: whether an error status comes with the API's own error, see `APIStatusError`.
     """
     if 200 <= status_code < 300:  # noqa: PLR2004 - an HTTP status; any 2xx, the docs mix them
         return Fate.DONE
@@ -81,11 +80,11 @@ class ThreeCommasError(Exception):
     """Base of every error of this library.
 
     Attributes:
-        may_have_taken_effect: True when the server may have carried the request out all the same:
-            read the trade before you repeat anything.
-        fate: what the attempt came to.
-        stops_everything: True when the error concerns key, address or client, so that no other call
-            can pass.
+        may_have_taken_effect: True when the server may have carried out the request: read the trade
+            before you repeat anything.
+        fate: what is known of the request.
+        stops_everything: True when the error is about the key, the address or the client, so that
+            every other call would fail as well.
     """
 
     may_have_taken_effect: bool = False
@@ -93,8 +92,8 @@ class ThreeCommasError(Exception):
     stops_everything: bool = False
 
     def __reduce__(self) -> tuple[object, ...]:
-        # BaseException would call __init__ with `args` alone; ours take keywords, and an error has
-        # to cross a process boundary whole.
+        # BaseException would call `__init__` with `args` alone, but ours take keywords. An error
+        # must survive pickling complete.
         return _restore, (type(self), self.args, self.__dict__.copy())
 
 
@@ -108,7 +107,7 @@ def _restore(
 
 
 class ConfigurationError(ThreeCommasError, ValueError):
-    """A setting that cannot work: a missing or double credential, a bad URL, a bad limit."""
+    """A setting that cannot work: a missing or duplicate credential, a bad URL, a bad limit."""
 
 
 class RequestNotSentError(ThreeCommasError):
@@ -118,7 +117,8 @@ class RequestNotSentError(ThreeCommasError):
     the deadline.
 
     Attributes:
-        available_in: seconds from the refusal until a slot comes free, where that was the reason.
+        available_in: seconds from the error until a slot comes free, if a missing slot was the
+            reason; else None.
     """
 
     def __init__(self, message: str, *, available_in: float | None = None) -> None:
@@ -133,7 +133,7 @@ class ClientClosedError(RequestNotSentError):
 
 
 class InvalidRequestError(RequestNotSentError, ValueError):
-    """An argument that cannot be sent: refused before anything left this process."""
+    """An argument that cannot be sent; nothing left this process."""
 
 
 class OutcomeUnknownError(ThreeCommasError):
@@ -143,7 +143,7 @@ class OutcomeUnknownError(ThreeCommasError):
     call. For a call that only reads, nothing has changed and it may simply be repeated.
     """
 
-    may_have_taken_effect = True
+    may_have_taken_effect: bool = True
     fate = Fate.UNKNOWN
 
     def __init__(
@@ -159,13 +159,13 @@ class ResponseDecodeError(ThreeCommasError):
     """The server answered 2xx, so it happened, but the body could not be understood.
 
     Attributes:
-        body: the body as it came, as text: whole, for the ids that it holds.
+        body: the complete body as text, without the key and signature: it may hold new ids.
     """
 
-    may_have_taken_effect = True
+    may_have_taken_effect: bool = True
     fate = Fate.DONE
 
-    def __init__(  # noqa: PLR0913 - each is a fact of the answer that a reader wants by name
+    def __init__(  # noqa: PLR0913 - the facts of one answer
         self,
         reason: str,
         *,
@@ -191,16 +191,16 @@ class ResponseDecodeError(ThreeCommasError):
         self.method = method
         self.path = path
         self.body = body
-        self.request_id = request_id and one_line(request_id)
+        self.request_id: str | None = request_id and one_line(request_id)
 
 
 class CloseFailedError(ThreeCommasError):
-    """The server took the close on, and the trade or deal ended in failure: look at the exchange.
+    """The server accepted the close, but the trade or deal ended in failure: check the exchange.
 
     Attributes:
         trade_id: the id of the trade or deal.
-        reason: the server's text (`status.error`) on one line, up to 500 characters; None where
-            it gave none.
+        reason: the server's text (`status.error`) on one line, up to 500 characters; None without
+            one.
     """
 
     fate = Fate.DONE
@@ -218,25 +218,23 @@ class CloseFailedError(ThreeCommasError):
 class APIStatusError(ThreeCommasError):
     """The server answered with an error status.
 
-    Each text of the server is on one line, of at most 500 characters: an ellipsis says that it was
-    cut.
+    Each text of the server is one line of at most 500 characters; a longer one ends in an ellipsis.
 
     Attributes:
         status_code: HTTP status of the answer.
         error: the server's code or short text (`error`); None without a JSON body.
         error_description: the server's longer text, often missing, localised.
-        error_attributes: field name to messages, empty when the server named none; at most 20
-            fields with 5 messages each.
+        error_attributes: messages by field name, empty if the server named none; at most 20 fields
+            with 5 messages each.
         request_id: the answer's `X-Request-Id` header, for the 3Commas support.
-        from_api: the body is the API's own JSON error. Where it is not, a gateway or proxy in
-            between may have answered instead.
+        from_api: whether the body is the API's own JSON error. If not, a gateway or proxy may have
+            answered instead.
         method: verb of the request.
         path: path of the request, without host and query.
-        body: the first 10,000 characters of the answer's body, with the key and signature blotted
-            out.
+        body: the first 10,000 characters of the answer's body, with the key and signature redacted.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a fact of the answer that a reader wants by name
+    def __init__(  # noqa: PLR0913 - the facts of one answer
         self,
         *,
         status_code: int,
@@ -254,21 +252,22 @@ class APIStatusError(ThreeCommasError):
         self.path = path
         self.error = error
         self.error_description = error_description
-        self.error_attributes = dict(error_attributes or {})
-        self.request_id = request_id and one_line(request_id)
-        self.from_api = bool(error)
-        self.fate = fate_of_status(status_code, from_api=self.from_api)
+        self.error_attributes: dict[str, tuple[str, ...]] = dict(error_attributes or {})
+        self.request_id: str | None = request_id and one_line(request_id)
+        self.from_api: bool = bool(error)
+        self.fate: Fate = fate_of_status(status_code, from_api=self.from_api)
         self.may_have_taken_effect = may_have_taken_effect
         super().__init__(self._message(body))
-        self.body = shortened(body, LONGEST_BODY)
+        self.body: str = shortened(body, MAX_BODY_LENGTH)
 
     def _message(self, body: str) -> str:
-        said = self.error or read_error_body(body).plain or "without an error text"
+        reason = self.error or read_error_body(body).plain or "without an error text"
         if self.error_description:
-            said += f": {self.error_description}"
+            reason += f": {self.error_description}"
         for name, messages in self.error_attributes.items():
-            said += f"; {name}: {', '.join(messages)}"
-        text = f"{self.method} {self.path}: {self.status_code} {shortened(said, _LONGEST_MESSAGE)}"
+            reason += f"; {name}: {', '.join(messages)}"
+        reason = shortened(reason, _MAX_REASON_LENGTH)
+        text = f"{self.method} {self.path}: {self.status_code} {reason}"
         if self.request_id:
             text += f" [request {self.request_id}]"
         advice = self._advice()
@@ -296,17 +295,17 @@ class AuthenticationError(APIStatusError):
 class PermissionDeniedError(APIStatusError):
     """403: the key lacks the permission, or the entity's present state forbids the action.
 
-    No code tells which. One that speaks of the permission stops everything.
+    Only the text says which. One that mentions the permission or the key stops everything.
 
     Attributes:
-        may_be_the_key: False when the text speaks of the account: another account may do.
+        may_be_the_key: False when the text mentions the account: calls for another may succeed.
     """
 
     def __init__(self, **facts: Any) -> None:  # noqa: ANN401 - see `APIStatusError`
         super().__init__(**facts)
         text = f"{self.error or ''} {self.error_description or ''}".casefold()
-        self.may_be_the_key = "account" not in text
-        self.stops_everything = any(word in text for word in _ABOUT_THE_KEY)
+        self.may_be_the_key: bool = "account" not in text
+        self.stops_everything: bool = any(word in text for word in _KEY_WORDS)
 
     def _advice(self) -> str:
         return "Check the key's permissions and the state of the entity."
@@ -315,8 +314,8 @@ class PermissionDeniedError(APIStatusError):
 class NotFoundError(APIStatusError):
     """404, or 400 with the text "Not found": no such entity for this key.
 
-    A 404 that is not the API's own (`from_api` is False) is a page of something in between. It does
-    not say that there is no such entity, nor that the request was not carried out.
+    A 404 that is not the API's own (`from_api` is False) comes from a gateway or proxy. It means
+    neither that there is no such entity, nor that the request was not carried out.
     """
 
     def _advice(self) -> str:
@@ -331,7 +330,7 @@ class UnprocessableEntityError(APIStatusError):
 
 
 class _BlockedError(APIStatusError):
-    """An answer that closes the door for a while.
+    """An answer after which the server refuses all requests for a while.
 
     Attributes:
         retry_at: aware UTC time from which requests are accepted again.
@@ -347,11 +346,11 @@ class _BlockedError(APIStatusError):
 
 
 class RateLimitError(_BlockedError):
-    """429: too many requests. The request was refused and everyone waits until `retry_at`."""
+    """429: too many requests. The request was refused, and all calls wait until `retry_at`."""
 
 
 class IPBannedError(_BlockedError):
-    """418: this address is banned for going on after 429, for 2 minutes to 3 days."""
+    """418: this address is banned for requests after a 429, for 2 minutes to 3 days."""
 
     stops_everything = True
 
@@ -369,4 +368,4 @@ class PlanLimitError(APIStatusError):
 
 
 class ServerError(APIStatusError):
-    """5xx: failure on the server. A call that changes something may have happened."""
+    """5xx: the server failed. A call that changes something may have been carried out."""

@@ -1,7 +1,7 @@
-"""Watching what the client does: a hook is called with an event after each attempt.
+"""Hooks: functions of the user's that are called with an event after each attempt and block.
 
-A hook must be quick, for it runs on the event loop, in line with the call. What it raises is
-logged and goes no further: a broken hook must not stop a close.
+A hook must be quick: it runs on the event loop, as part of the call. An exception of a hook is
+logged and suppressed, so that a broken hook cannot stop a close.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["AttemptEnded", "Blocked", "Event", "Hook", "emit"]
 
 @frozen(kw_only=True)
 class AttemptEnded:
-    """An attempt at a request is over.
+    """An attempt at a request has ended.
 
     Attributes:
         method: verb of the request.
         path: path of the request, without host and query.
         attempt: number of the attempt, from 1.
-        fate: what it came to.
-        status_code: status of the answer, None when there was none.
+        fate: what is known of the request.
+        status_code: status of the answer; None without one.
         waited: seconds spent waiting for a slot and a connection.
         elapsed: seconds from sending to the answer.
-        error: what it ended in, None when it was done.
+        error: the error of the attempt; None if it succeeded.
     """
 
     method: str
@@ -49,7 +49,7 @@ class AttemptEnded:
 
 @frozen(kw_only=True)
 class Blocked:
-    """The server refused the rate (429) or the address (418): nothing leaves for `seconds`."""
+    """The server refused the rate (429) or the address (418): nothing is sent for `seconds`."""
 
     status_code: int
     seconds: float

@@ -1,8 +1,8 @@
-"""The log of this library, safe from what is hung on it.
+"""The logger of this library, protected from failing handlers and filters.
 
-Handlers and filters are foreign code. What one of them raises must neither lose an outcome nor
-delay a block, so it ends here; `CancelledError` too, which any `.result()` of a cancelled future
-raises and which here cancels nothing.
+Handlers and filters are foreign code. An exception in one must neither lose an outcome nor delay a
+block, so it is suppressed here. That includes `CancelledError`, which `.result()` of a cancelled
+future raises without any cancellation of the current task.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ class _SafeLog(logging.LoggerAdapter[logging.Logger]):
     """A logger whose handlers and filters cannot raise."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401 - logging's
-        """Log a message; `debug`, `warning`, `exception` and the others go through here."""
-        # What raises is foreign code, and the log is where one would tell of it.
+        """Log a message; `debug`, `warning`, `exception` and the others call this."""
         with suppress(Exception, asyncio.CancelledError):
             super().log(level, msg, *args, stacklevel=2, **kwargs)
 

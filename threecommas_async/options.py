@@ -1,4 +1,7 @@
-"""The options every call takes, and the checks made on arguments before anything leaves."""
+"""The options that every call takes, and the checks of arguments before anything is sent.
+
+A check raises `InvalidRequestError`, which names the argument and says that nothing was sent.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypedDict, TypeVar, cast
 
-from .config import FOREVER
-from .error_body import one_line
+from .config import MAX_SECONDS
 from .errors import InvalidRequestError
+from .text import one_line
 
 __all__ = [
     "CallOptions",
@@ -30,11 +33,11 @@ T = TypeVar("T")
 _MAX_ID = 2**63 - 1
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?")
-# The signature and the framing of the request are not for others to set.
-_OURS = frozenset(
+# Headers that callers may not set: they carry the signature, or frame the request.
+_RESERVED_HEADERS = frozenset(
     {"apikey", "signature", "host", "content-length", "transfer-encoding", "connection"}
 )
-_TIMES = frozenset({"from", "from_", "to"})
+_TIME_FILTERS = frozenset({"from", "from_", "to"})
 
 
 class CallOptions(TypedDict, total=False):
@@ -43,11 +46,11 @@ class CallOptions(TypedDict, total=False):
     Keys:
         timeout: seconds for each phase of an attempt (connect, write, read), more than 0; default:
             the client's.
-        deadline: seconds from now within which the whole call must be over. What cannot be sent in
-            time is refused at once with `RequestNotSentError`; what was sent and not answered by
-            then is an `OutcomeUnknownError`. Default: wait as long as it takes.
-        extra_headers: headers to send in addition. The signature and what frames the request
-            (`Host`, `Content-Length`, `Transfer-Encoding`, `Connection`) are refused.
+        deadline: maximum seconds from now until the whole call is over. A request that cannot be
+            sent in time raises `RequestNotSentError` at once; one that was sent and is not answered
+            in time raises `OutcomeUnknownError`. Default: no limit.
+        extra_headers: additional headers. Those of the signature and of the framing (`Host`,
+            `Content-Length`, `Transfer-Encoding`, `Connection`) are refused.
     """
 
     timeout: float
@@ -58,7 +61,7 @@ class CallOptions(TypedDict, total=False):
 def check_id(value: object, name: str = "trade_id") -> int:
     """Return a positive id below 2^63, or raise `InvalidRequestError`.
 
-    `True`, `"1"`, `1.5` and `"1/../2"` are refused: an id becomes part of the signed path.
+    Only an int passes, neither `True` nor `"1/../2"`, because an id becomes part of the path.
     """
     if type(value) is not int:
         msg = f"{name} must be an int, not {type(value).__name__}; nothing was sent"
@@ -70,25 +73,26 @@ def check_id(value: object, name: str = "trade_id") -> int:
 
 
 def _shown(number: int) -> str:
-    # Python refuses to write numbers of thousands of digits.
+    # Python refuses to convert numbers of thousands of digits:
+    # https://docs.python.org/3/library/stdtypes.html#int-max-str-length
     return str(number) if number.bit_length() < 1000 else "a longer one"  # noqa: PLR2004
 
 
 def check_seconds(value: object, name: str) -> float | None:
-    """Return a length of time in seconds, or raise `InvalidRequestError`."""
+    """Return a number of seconds or None, or raise `InvalidRequestError`."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number of seconds, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
-    if not 0 <= value < FOREVER:
+    if not 0 <= value < MAX_SECONDS:
         msg = f"{name} must be a finite number of seconds from 0 up; nothing was sent"
         raise InvalidRequestError(msg)
     return float(value)
 
 
 def check_options(options: CallOptions) -> None:
-    """Check the options of a call, or raise `InvalidRequestError`."""
+    """Raise `InvalidRequestError` unless the options of a call are valid."""
     if unknown := options.keys() - CallOptions.__annotations__.keys():
         msg = f"unknown option {', '.join(sorted(unknown))}; nothing was sent"
         raise InvalidRequestError(msg)
@@ -110,19 +114,19 @@ def _check_headers(headers: object) -> None:
             and _HEADER_NAME.fullmatch(name)
             and _HEADER_VALUE.fullmatch(value)
         ):
-            # The value is not repeated: it may be a secret.
+            # The value is not shown, because it may be a secret.
             shown = one_line(repr(name), 100)
             msg = f"extra_headers: {shown} is not a header that can be sent; nothing was sent"
             raise InvalidRequestError(msg)
-        if name.lower() in _OURS:
+        if name.lower() in _RESERVED_HEADERS:
             msg = f"extra_headers: {name} is set by the client alone; nothing was sent"
             raise InvalidRequestError(msg)
 
 
 def check_ids(values: object, name: str = "trade_ids") -> list[int]:
-    """Return the ids in order, each once, or raise `InvalidRequestError` before any is used."""
+    """Return the ids in order without duplicates, or raise `InvalidRequestError`."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        msg = f"{name} must be ids to go through, not {type(values).__name__}; nothing was sent"
+        msg = f"{name} must be an iterable of ids, not {type(values).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
     ids = cast("Iterable[object]", values)
     return list(dict.fromkeys(check_id(value, f"each of {name}") for value in ids))
@@ -131,13 +135,13 @@ def check_ids(values: object, name: str = "trade_ids") -> list[int]:
 def check_filter(name: str, value: T) -> T:
     """Return the value of a list's filter, or raise `InvalidRequestError`.
 
-    A name that ends in `_id` takes a positive int, `from_` and `to` an aware `datetime`, any other
-    a text that is not empty and can be printed. What a server cannot read it may ignore, and then
-    it lists everything.
+    A name that ends in `_id` takes a positive int, `from_` and `to` take an aware `datetime`, any
+    other name takes a printable text that is not empty. The check is strict because the server may
+    ignore a filter that it cannot read, and then lists everything.
     """
     if name.endswith("_id"):
         check_id(value, name)
-    elif name in _TIMES:
+    elif name in _TIME_FILTERS:
         check_time(value, name)
     elif not (isinstance(value, str) and value.isprintable() and value.strip()):
         kind = "such" if isinstance(value, str) else type(value).__name__
@@ -147,7 +151,7 @@ def check_filter(name: str, value: T) -> T:
 
 
 def check_time(value: object, name: str) -> None:
-    """Check a time that has a time zone and can be told in UTC, or raise `InvalidRequestError`."""
+    """Raise `InvalidRequestError` unless a time is aware and can be converted to UTC."""
     if not isinstance(value, datetime):
         msg = f"{name} must be a datetime, not {type(value).__name__}; nothing was sent"
         raise InvalidRequestError(msg)
@@ -157,14 +161,14 @@ def check_time(value: object, name: str) -> None:
         else:
             value.astimezone(UTC)
             return
-    except Exception as error:  # noqa: BLE001 - a time zone may be anyone's code
-        problem = f"cannot be told in UTC ({type(error).__name__})"
+    except Exception as error:  # noqa: BLE001 - a time zone may be third-party code
+        problem = f"cannot be converted to UTC ({type(error).__name__})"
     msg = f"{name} {problem}; nothing was sent"
     raise InvalidRequestError(msg)
 
 
 def check_count(value: object, name: str, *, least: int = 0, most: int = _MAX_ID) -> int:
-    """Return a whole number within bounds, or raise `InvalidRequestError`."""
+    """Return an int from `least` to `most`, or raise `InvalidRequestError`."""
     if type(value) is not int or not least <= value <= most:
         shown = _shown(value) if type(value) is int else type(value).__name__
         msg = f"{name} must be an int from {least} to {most}, not {shown}; nothing was sent"
@@ -173,14 +177,17 @@ def check_count(value: object, name: str, *, least: int = 0, most: int = _MAX_ID
 
 
 def check_callback(callback: object, name: str = "on_outcome") -> None:
-    """Check a callback that is called and not awaited, or raise `InvalidRequestError`."""
-    if callback is not None and (not callable(callback) or _never_runs(callback)):
+    """Raise `InvalidRequestError` unless a callback is None or a plain function.
+
+    Callbacks are called and not awaited, so the body of a coroutine function would never run.
+    """
+    if callback is not None and (not callable(callback) or _has_lazy_body(callback)):
         msg = f"{name} must be a plain function, not a coroutine function; nothing was sent"
         raise InvalidRequestError(msg)
 
 
-def _never_runs(callback: object) -> bool:
-    """Return whether calling it makes a coroutine or generator, which somebody else has to run."""
+def _has_lazy_body(callback: object) -> bool:
+    """Return whether calling it only creates a coroutine or generator, without running its body."""
     while isinstance(callback, partial):
         callback = cast("partial[object]", callback).func
     return any(

@@ -1,4 +1,8 @@
-"""Which process and event loop an object belongs to: said at once where it would otherwise hang."""
+"""Ownership of an object by one process and one event loop.
+
+Decides whether the current process and loop may use it, and raises an error where the call would
+otherwise hang.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,19 @@ __all__ = ["Owner"]
 
 
 class Owner:
-    """The process that made an object, and the event loop that uses it: the one that did so first.
+    """The process that made an object, and the event loop that used it first.
 
-    Futures, timers and connections belong to one event loop. On another one they are never woken,
-    or are taken from under those who wait. What was made before a fork and is used by both
-    processes would be two limits instead of one, so only the process that made it may use it.
+    Futures, timers and connections work on one event loop only. An object that is used after a fork
+    would be two copies with twice the rate limit, so only the process that made it may use it.
 
     Args:
-        name: what is owned, as the subject of an error message: "the client".
+        name: the object, as the subject of an error message: "the client".
     """
 
     __slots__ = ("_loop", "_name", "_process", "time")
 
     time: Callable[[], float]
-    """The clock of the event loop that was entered last."""
+    """The clock of the event loop that entered last."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -38,17 +41,17 @@ class Owner:
     def enter(self) -> bool:
         """Return whether this is the first use on the running event loop.
 
-        An event loop that was closed is followed by the next: several calls of asyncio.run() in
-        turn are fine, and what waited on the one before is gone.
+        Another event loop may follow once the first is closed, as with several `asyncio.run()` in
+        turn.
 
         Raises:
-            ConfigurationError: used in another process, or on an event loop beside the first.
+            ConfigurationError: used in another process, or on a second event loop.
             RuntimeError: no event loop is running.
         """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            # A child that was forked out of a running coroutine has no event loop either.
+            # A child forked in a running coroutine has no event loop, but a better error.
             self._check_process()
             raise
         if loop is self._loop:
@@ -64,7 +67,7 @@ class Owner:
 
     @property
     def gone(self) -> bool:
-        """Whether the event loop was closed, so that nobody who waited on it can be woken."""
+        """Whether the event loop was closed, so that its waiters cannot be woken."""
         return self._loop is not None and self._loop.is_closed()
 
     def _check_process(self) -> None:

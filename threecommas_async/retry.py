@@ -1,10 +1,9 @@
-"""What has happened to a call so far, and whether it is tried again.
+"""Whether and when a failed attempt is repeated, and the trace of what happened to a call.
 
-Pure: no clock, no network, no waiting.
-
-The question is never "may this verb be repeated" but "may this call have happened": what provably
-never left may go again; what the server refused was not carried out; anything else that changes
-something is left to whoever can read the entity first.
+What decides is whether the call may have been carried out, not its HTTP method. A request that
+provably never left is repeated. A refusal is final, except for a rate limit. After an unknown
+outcome only a read is repeated here; for a change, `closing` reads the entity first. Pure: no
+clock, no network, no waiting.
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from .errors import (
     ThreeCommasError,
 )
 
-__all__ = ["Register", "RetryPolicy", "Trace", "next_delay"]
+__all__ = ["RetryPolicy", "SendObserver", "Trace", "next_delay"]
 
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how fast failed attempts are made again.
+    """How often and how fast failed attempts are repeated.
 
     Attributes:
-        attempts: attempts at one request in all, the first one included. A close whose fate is
+        attempts: maximum attempts at one request, including the first. A close whose fate is
             unknown counts its repetitions (each after a read that shows the trade open) here too.
         backoff: seconds before the second attempt; doubled for each further one.
-        max_backoff: longest pause in seconds.
-        jitter: share of each pause that is drawn at random, from 0 to 1.
-        rate_limit_waits: how many rate 429s in a row one request waits out before it gives up.
+        max_backoff: maximum pause in seconds.
+        jitter: random share of each pause, from 0 to 1.
+        rate_limit_waits: maximum number of rate limit 429s that one request waits out.
 
     Raises:
         ConfigurationError: a value that cannot work.
@@ -59,9 +58,11 @@ class RetryPolicy:
         _check(0 <= self.jitter <= 1, "jitter", "from 0 to 1")
 
     def pause(self, attempts: int, chance: float | None = None) -> float:
-        """Return the seconds to wait after so many failed attempts.
+        """Return the seconds to wait after this number of failed attempts.
 
-        `chance`, from 0 to 1, stands in for the random draw.
+        Args:
+            attempts: failed attempts so far.
+            chance: replaces the random number, from 0 to 1.
         """
         full = min(self.backoff * 2.0 ** min(attempts - 1, 64), self.max_backoff)
         drawn = random.random() if chance is None else chance  # noqa: S311 - jitter, no secret
@@ -77,80 +78,80 @@ def _check(passes: bool, name: str, expected: str) -> None:  # noqa: FBT001
 def next_delay(
     policy: RetryPolicy, safety: Safety, error: ThreeCommasError, attempts: int, refusals: int
 ) -> float | None:
-    """Return the seconds to wait before the same request may go again, None to give up.
+    """Return the seconds to wait before the request is repeated; None to give up.
 
     Args:
-        policy: how often.
+        policy: how often to repeat.
         safety: whether the call may be repeated when its fate is unknown.
-        error: what the last attempt ended in.
-        attempts: attempts made so far, rate refusals not counted.
-        refusals: rate refusals (429) met so far.
+        error: the error of the last attempt.
+        attempts: attempts made so far, without those that a 429 refused.
+        refusals: 429s received so far.
     """
     if isinstance(error, RateLimitError):
-        # The limiter has been told: the next acquire waits the block out.
+        # The limiter has the block: the next `acquire` waits until it ends.
         return 0.0 if refusals <= policy.rate_limit_waits else None
     if attempts >= policy.attempts:
         return None
     if isinstance(error, RequestNotSentError):
-        # Without a slot in time there is no point in asking again.
+        # `available_in`: there is no slot before the deadline, so another attempt is no use.
         return None if error.available_in is not None else policy.pause(attempts)
-    again = error.fate is Fate.UNKNOWN and safety is Safety.SAFE
-    return policy.pause(attempts) if again else None
+    repeat = error.fate is Fate.UNKNOWN and safety is Safety.SAFE
+    return policy.pause(attempts) if repeat else None
 
 
-class Register(Protocol):
-    """Keeps what is in question."""
+class SendObserver(Protocol):
+    """Is told about the requests of a call, to know which may have been carried out."""
 
-    def note(self, entity_id: int) -> None:
-        """Note that a request about this entity is about to leave."""
+    def on_send(self, entity_id: int) -> None:
+        """Add an entity: a request about it is about to leave."""
         ...
 
-    def settle(self, entity_id: int) -> None:
-        """Take it out: it is known that no attempt so far was carried out."""
+    def on_not_done(self, entity_id: int) -> None:
+        """Remove an entity: certainly no attempt so far was carried out."""
         ...
 
 
 class Trace:
-    """What has happened to one call so far; readable also after its task was cancelled."""
+    """What has happened to one call so far; still valid after its task was cancelled."""
 
-    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "register", "unknown")
+    __slots__ = ("attempts", "entity_id", "final", "in_flight", "last_error", "observer", "unknown")
 
     def __init__(self) -> None:
-        self.attempts = 0
-        """Attempts that were handed to the network."""
-        self.in_flight = False
-        """An attempt is under way, or was when the call was cancelled."""
-        self.unknown = False
-        """The fate of some attempt is not known."""
-        self.final = False
-        """Set from outside: make no attempt after the one under way."""
+        self.attempts: int = 0
+        """Number of attempts that were handed to the network."""
+        self.in_flight: bool = False
+        """Whether an attempt is under way, or was when the call was cancelled."""
+        self.unknown: bool = False
+        """Whether the fate of any attempt is unknown."""
+        self.final: bool = False
+        """Set by the caller: make no attempt after the one under way."""
         self.last_error: ThreeCommasError | None = None
-        """What the last attempt that failed ended in."""
-        self.register: Register | None = None
-        """Is told before an attempt leaves; nothing is sent if it raises."""
-        self.entity_id = 0
-        """What the register is told about."""
+        """The error of the last attempt that failed."""
+        self.observer: SendObserver | None = None
+        """Called before an attempt leaves; if it raises, nothing is sent."""
+        self.entity_id: int = 0
+        """The entity that `observer` is called with."""
 
     def leave(self) -> None:
-        """Take down that an attempt is handed to the network now."""
-        if self.register is not None:
-            self.register.note(self.entity_id)
+        """Record that an attempt is handed to the network now."""
+        if self.observer is not None:
+            self.observer.on_send(self.entity_id)
         self.attempts += 1
         self.in_flight = True
 
     def fail(self, error: ThreeCommasError) -> None:
-        """Take down what the attempt under way has ended in."""
+        """Record the error of the attempt under way."""
         self.in_flight = False
         self.last_error = error
         self.unknown |= error.may_have_taken_effect
-        if not self.unknown and self.register is not None:
-            self.register.settle(self.entity_id)
+        if not self.unknown and self.observer is not None:
+            self.observer.on_not_done(self.entity_id)
 
     def explain(self, error: RequestNotSentError) -> RequestNotSentError:
-        """Return an error of what was not sent that also says what the last attempt ended in."""
+        """Return an error that also names the error of the last attempt."""
         if self.last_error is None:
             return error
-        # Not a copy: it may be of a class of the user's that cannot be copied.
+        # Not a copy of `error`: a limiter of the user's may raise a class that cannot be copied.
         kind = ClientClosedError if isinstance(error, ClientClosedError) else RequestNotSentError
         text = f"{error}. The last attempt: {self.last_error}"
         explained = kind(text, available_in=error.available_in)

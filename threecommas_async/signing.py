@@ -1,7 +1,7 @@
-"""Signing: the signature covers exactly the bytes that go out.
+"""Signatures, and the protection of secrets in memory and in texts.
 
-The payload starts with the path *including* its prefix (`/public/api/...`), without scheme and
-host, followed by the encoded query and the body:
+A signature covers exactly the bytes that are sent. The payload starts with the path *including* its
+prefix (`/public/api/...`), without scheme and host, followed by the encoded query and the body:
 
 ======================  ====================  =================================================
 parameters sent as      bytes signed          source
@@ -13,8 +13,8 @@ JSON body, HMAC         ``PATH?BODY``         the signature printed on the HMAC 
 JSON body, RSA          ``PATH`` + ``BODY``   the RSA page
 ======================  ====================  =================================================
 
-The two pages disagree on JSON, and both forms are reported to work with HMAC, so the form is a
-setting of the signer (`JsonForm`) whose default is what the algorithm's own page proves.
+The two pages disagree on JSON, and both forms are reported to work with HMAC. So the form is a
+setting of the signer (`JsonForm`); the default is the form on the algorithm's own page.
 
 https://developers.3commas.io/quick-start/signing-a-request-using-hmac-sha256
 https://developers.3commas.io/quick-start/signing-a-request-using-rsa
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 __all__ = [
-    "Hidden",
+    "Confidential",
     "HmacSigner",
-    "HoldsKey",
     "JsonForm",
     "RsaSigner",
+    "Secret",
     "Signer",
     "check_credential",
-    "redacted",
+    "redact",
     "signing_payload",
 ]
 
@@ -55,11 +55,11 @@ T = TypeVar("T")
 
 _MIN_RSA_BITS = 2048
 _RSA_THREADS = 2
-_BLOT = "[redacted]"
+_REDACTED = "[redacted]"
 
 
 class JsonForm(Enum):
-    """What stands between path and JSON body in the signed bytes."""
+    """The separator between path and JSON body in the signed bytes."""
 
     QUESTION_MARK = "?"
     """``PATH?BODY``: the default with HMAC."""
@@ -71,16 +71,16 @@ def signing_payload(target: bytes, body: bytes, *, json: bool, json_form: JsonFo
     """Return the bytes to sign.
 
     Args:
-        target: path with prefix and encoded query, as it stands in the request line.
-        body: the request's body, as it goes out.
+        target: path with prefix and encoded query, as in the request line.
+        body: the request's body, as it is sent.
         json: whether the body is JSON; any other body is signed as form parameters.
-        json_form: what stands between path and JSON body.
+        json_form: the separator between path and JSON body.
     """
     if not body:
         return target
     if b"?" in target:
-        # "totalParams consists of the query string concatenated with the request body": no
-        # separator is shown, and no call of ours sends both.
+        # The HMAC page: "totalParams consists of the query string concatenated with the request
+        # body". It shows no separator. No call of this library sends both.
         return target + body
     separator = json_form.value.encode() if json else b"?"
     return target + separator + body
@@ -92,16 +92,16 @@ class Signer(Protocol):
     json_form: JsonForm
 
     async def sign(self, payload: bytes) -> str:
-        """Return the signature of `payload` as it goes into the `Signature` header."""
+        """Return the signature of `payload` for the `Signature` header."""
         ...
 
     def close(self) -> None:
-        """Give back what the signer holds."""
+        """Release the signer's resources."""
         ...
 
 
-class HoldsKey:
-    """A key that cannot be shown, copied or pickled by accident."""
+class Confidential:
+    """Base of objects with a key: they cannot be printed, copied or pickled by accident."""
 
     __slots__ = ()
 
@@ -113,33 +113,33 @@ class HoldsKey:
         raise TypeError(msg)
 
 
-class Hidden(HoldsKey, Generic[T]):
-    """Keeps a secret out of the repr and the tracebacks of what holds it.
+class Secret(Confidential, Generic[T]):
+    """A secret value that no repr and no traceback shows.
 
-    Crash reporters show the local variables of every frame of a traceback. So a frame of this
-    library that may raise, or call what raises, keeps a secret in here and nowhere else.
+    Crash reporters show the local variables of every frame of a traceback. So a function of this
+    library that may raise has secrets in its local variables only in this wrapper.
     """
 
     __slots__ = ("value",)
 
     def __init__(self, value: T) -> None:
-        self.value = value
+        self.value: T = value
 
 
-class HmacSigner(HoldsKey):
+class HmacSigner(Confidential):
     """HMAC-SHA256, hexadecimal: for system-generated keys.
 
-    The key's state is prepared once and copied for each signature.
+    The state of the HMAC is prepared once and copied for each signature.
     """
 
     __slots__ = ("_prepared", "json_form")
 
     def __init__(self, secret: str, *, json_form: JsonForm = JsonForm.QUESTION_MARK) -> None:
-        hidden = Hidden(secret)
+        wrapped = Secret(secret)
         del secret
-        check_credential(hidden, "secret")
-        self._prepared = hmac.new(hidden.value.encode(), digestmod="sha256")
-        self.json_form = json_form
+        check_credential(wrapped, "secret")
+        self._prepared = hmac.new(wrapped.value.encode(), digestmod="sha256")
+        self.json_form: JsonForm = json_form
 
     async def sign(self, payload: bytes) -> str:
         """Return the signature of `payload` in lower-case hexadecimal."""
@@ -148,15 +148,15 @@ class HmacSigner(HoldsKey):
         return mac.hexdigest()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is nothing to release."""
 
 
-class RsaSigner(HoldsKey):
+class RsaSigner(Confidential):
     """RSASSA-PKCS1-v1_5 with SHA-256, Base64: for self-generated keys.
 
-    The key is parsed once (parsing costs tens of milliseconds). Signatures are made in two threads
-    beside the event loop: an RSA-4096 signature takes milliseconds, and a batch of them made in
-    line would hold up every price feed of the bot.
+    The key is parsed once, which takes tens of milliseconds. Signatures are made in two threads: an
+    RSA-4096 signature takes milliseconds, and a batch on the event loop would delay all other tasks
+    of the bot.
     """
 
     __slots__ = ("_key", "_threads", "json_form")
@@ -167,11 +167,11 @@ class RsaSigner(HoldsKey):
         *,
         json_form: JsonForm = JsonForm.CONCATENATED,
     ) -> None:
-        hidden = Hidden(private_key)
+        wrapped = Secret(private_key)
         del private_key
-        self._key = _load_rsa_key(hidden)
+        self._key = _load_rsa_key(wrapped)
         self._threads = ThreadPoolExecutor(_RSA_THREADS, thread_name_prefix="threecommas-rsa")
-        self.json_form = json_form
+        self.json_form: JsonForm = json_form
 
     async def sign(self, payload: bytes) -> str:
         """Return the signature of `payload` in Base64, one line."""
@@ -185,12 +185,12 @@ class RsaSigner(HoldsKey):
         return base64.b64encode(self._key.sign(payload, PKCS1v15(), SHA256())).decode()
 
     def close(self) -> None:
-        """End the signing threads."""
+        """Stop the signing threads."""
         self._threads.shutdown(wait=False)
 
 
-# A printable character of ASCII as JSON, Python, a URL or HTML may write it.
-# A run of backslashes is looked at once, from its first one: it may be as long as an answer.
+# A printable ASCII character as escaped in JSON, Python, a URL or HTML. A run of backslashes is
+# matched only from its first one: it may be as long as an answer, and the search be quadratic.
 _ESCAPED = re.compile(
     r"(?<!\\)\\++(?:(?:u00|x)(?P<a>[2-7][0-9a-f])|(?P<slash>/))|%(?P<b>[2-7][0-9a-f])"
     r"|&#x0*(?P<c>[2-7][0-9a-f]);|&#0*(?P<decimal>[1-9][0-9]{1,2});",
@@ -198,19 +198,19 @@ _ESCAPED = re.compile(
 )
 
 
-def redacted(text: str, secret: str) -> str:
-    """Return `text` without a secret, also where it is written with escapes.
+def redact(text: str, secret: str) -> str:
+    """Return `text` without a secret, also where its characters are escaped.
 
-    Redact before a text is cut: half a key is still too much of it.
+    Redact before a text is shortened: a part of a key would not be found.
     """
     for spelling in (secret, jsonlib.dumps(secret)[1:-1]):
-        text = text.replace(spelling, _BLOT)
+        text = text.replace(spelling, _REDACTED)
     plain = _ESCAPED.sub(_unescaped, text)
-    return plain.replace(secret, _BLOT) if secret in plain else text
+    return plain.replace(secret, _REDACTED) if secret in plain else text
 
 
 def _unescaped(found: re.Match[str]) -> str:
-    """Return the character that an escape stands for, where JSON takes it unescaped as well."""
+    """Return the character for an escape, unless JSON would need it escaped."""
     if found["slash"]:
         return "/"
     digits = found["a"] or found["b"] or found["c"]
@@ -218,14 +218,19 @@ def _unescaped(found: re.Match[str]) -> str:
     return char if char.isascii() and char.isprintable() and char not in '"\\' else found[0]
 
 
-def check_credential(hidden: Hidden[str], name: str) -> None:
-    """Check a key or secret that is to be sent, or say what is wrong without showing it."""
-    if problem := _problem_of(hidden.value):
+def check_credential(secret: Secret[str], name: str) -> None:
+    """Check a key or secret.
+
+    Raises:
+        ConfigurationError: it cannot work; the message says why without showing it.
+    """
+    if problem := _credential_problem(secret.value):
         msg = f"{name} {problem}"
         raise ConfigurationError(msg)
 
 
-def _problem_of(credential: object) -> str:
+def _credential_problem(credential: object) -> str:
+    """Return what is wrong with a credential; empty if nothing is."""
     if not isinstance(credential, str):
         return f"must be a str, not {type(credential).__name__}"
     if not credential:
@@ -235,15 +240,18 @@ def _problem_of(credential: object) -> str:
     return ""
 
 
-def _load_rsa_key(hidden: Hidden[str | bytes | os.PathLike[str]]) -> RSAPrivateKey:
-    key = _rsa_key(hidden.value)
+def _load_rsa_key(secret: Secret[str | bytes | os.PathLike[str]]) -> RSAPrivateKey:
+    key = _rsa_key_or_problem(secret.value)
     if isinstance(key, str):
         raise ConfigurationError(key)
     return key
 
 
-def _rsa_key(private_key: str | bytes | os.PathLike[str]) -> RSAPrivateKey | str:
-    """Return the key, or what is wrong with it: nothing that has it as a local may raise."""
+def _rsa_key_or_problem(private_key: str | bytes | os.PathLike[str]) -> RSAPrivateKey | str:
+    """Return the key, or what is wrong with it.
+
+    It does not raise, because a traceback would show the key text among its local variables.
+    """
     try:
         from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
@@ -254,18 +262,20 @@ def _rsa_key(private_key: str | bytes | os.PathLike[str]) -> RSAPrivateKey | str
     try:
         pem = _pem_bytes(private_key)
     except (OSError, ValueError, TypeError) as error:
-        # The text is not repeated: it may be a key that lost its first line.
+        # The message does not quote `private_key`: it may be a key without its first line.
         return f"private_key is neither PEM text nor a readable file ({type(error).__name__})"
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         return "private_key is encrypted; give it without a passphrase"
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, the key is not shown
+    except Exception:  # noqa: BLE001 - of any kind; its text may quote the key
         return "private_key is not a PEM private key"
-    return _usable(key) if isinstance(key, rsa.RSAPrivateKey) else "private_key is not an RSA key"
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return "private_key is not an RSA key"
+    return _check_key_size(key)
 
 
-def _usable(key: RSAPrivateKey) -> RSAPrivateKey | str:
+def _check_key_size(key: RSAPrivateKey) -> RSAPrivateKey | str:
     if key.key_size < _MIN_RSA_BITS:
         return f"private_key has {key.key_size} bits; 3Commas takes 2048 or 4096"
     return key
@@ -276,6 +286,6 @@ def _pem_bytes(private_key: str | bytes | os.PathLike[str]) -> bytes:
     if isinstance(private_key, str) and "-----BEGIN" in private_key:
         private_key = private_key.encode(errors="replace")
     if isinstance(private_key, bytes):
-        # An environment variable often carries the line ends as the two characters "\n".
+        # In an environment variable, line ends are often written as the two characters "\n".
         return private_key.replace(b"\\r", b"").replace(b"\\n", b"\n")
     return Path(private_key).read_bytes()

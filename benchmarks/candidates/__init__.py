@@ -1,4 +1,4 @@
-"""Every way of closing many trades that is measured, and where it runs."""
+"""The compared clients, and the environment each runs in."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Candidate:
     entry: str
     """``module:function`` below this package; the function is an `Opened`."""
     needs: str
-    """The top-level module without which it cannot run."""
+    """The top-level module that it requires."""
     home: Home = "alternatives"
-    """Whose environment it runs in."""
+    """The environment it runs in."""
     largest: int | None = None
-    """The most closes that make sense for it."""
+    """Maximum number of closes to measure it with."""
     cold: bool = False
-    """Not warmed up: what is to be seen happens while connections are made."""
+    """Whether to skip the warm-up, to include opening the connections."""
     only_stall: bool = False
-    """Measured for the event loop only."""
+    """Whether only the stall of the event loop is measured."""
 
     def measures(self, mode: Mode, size: int) -> bool:
-        """Whether it takes part."""
-        takes_part = mode == "stall" or not self.only_stall
-        return takes_part and (self.largest is None or size <= self.largest)
+        """Return whether it is measured in this mode at this size."""
+        included = mode == "stall" or not self.only_stall
+        return included and (self.largest is None or size <= self.largest)
 
     def opened(self) -> Opened:
-        """Import the candidate."""
+        """Import the candidate; return its entry function."""
         module, _, function = self.entry.partition(":")
         return cast("Opened", getattr(importlib.import_module(f"{__name__}.{module}"), function))
 

@@ -1,4 +1,4 @@
-"""aiohttp's client with nothing on top: no signature, no pacing, the body parsed as JSON."""
+"""The plain aiohttp client: no signature, no pacing, the body parsed as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.candidates.base import CONNECTIONS, CloseAll, close_path, gather
 
 @asynccontextmanager
 async def opened(base_url: str) -> AsyncGenerator[CloseAll]:
-    """One session; its connector admits no more than 20 requests at a time."""
+    """Use one session whose connector allows 20 concurrent requests."""
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(base_url, connector=connector) as session:
 

@@ -1,4 +1,4 @@
-"""What every candidate is to the measurement: something that closes all the ids it is given."""
+"""The interface of a candidate: a function that closes all given ids."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ API_KEY = "benchmark-key"
 SECRET = "benchmark-secret"
 
 CloseAll = Callable[[Sequence[int]], Awaitable[list[Any]]]
-"""Closes all trades at once; one result or exception for each, in order."""
+"""Closes all trades concurrently; returns one result or exception per trade, in order."""
 
 Opened = Callable[[str], AbstractAsyncContextManager[CloseAll]]
-"""Connects to ``http://127.0.0.1:<port>`` and lends a `CloseAll`."""
+"""Context manager that connects to ``http://127.0.0.1:<port>`` and yields a `CloseAll`."""
 
 
 def close_path(trade_id: int) -> str:
-    """The path of a close, as it is signed and sent."""
+    """Return the path of a close."""
     return f"/public/api/v2/smart_trades/{trade_id}/close_by_market"
 
 
 def signed(path: str) -> dict[str, str]:
-    """The headers of a signed request without a body."""
+    """Return the headers of a signed request without a body."""
     signature = hmac.new(SECRET.encode(), path.encode(), hashlib.sha256).hexdigest()
     return {"Apikey": API_KEY, "Signature": signature}
 
 
 def gathered(close: Callable[[int], Awaitable[Any]]) -> CloseAll:
-    """Close every trade in a task of its own, all at once."""
+    """Return a `CloseAll` that runs each close in its own task."""
 
     async def close_all(trade_ids: Sequence[int]) -> list[Any]:
         return await asyncio.gather(*map(close, trade_ids), return_exceptions=True)
@@ -42,7 +42,7 @@ def gathered(close: Callable[[int], Awaitable[Any]]) -> CloseAll:
 
 
 def threaded(close: Callable[[int], Any], threads: ThreadPoolExecutor) -> CloseAll:
-    """Close the trades in threads while the event loop goes on, as an asyncio bot has to."""
+    """Return a `CloseAll` that runs the closes in threads, as an asyncio bot has to."""
 
     def attempt(trade_id: int) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""httpx's client with nothing on top: no signature, no pacing, the body parsed as JSON."""
+"""The plain httpx client: no signature, no pacing, the body parsed as JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from benchmarks.candidates.base import CONNECTIONS, CloseAll, close_path, gather
 
 @asynccontextmanager
 async def behind_semaphore(base_url: str) -> AsyncGenerator[CloseAll]:
-    """The careful way: a semaphore as wide as the pool, which keeps all its connections."""
+    """Use a semaphore of the size of the pool, which keeps all connections alive."""
     limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-    gate = asyncio.Semaphore(CONNECTIONS)
+    semaphore = asyncio.Semaphore(CONNECTIONS)
     async with httpx.AsyncClient(base_url=base_url, limits=limits) as client:
 
         async def close(trade_id: int) -> Any:
-            async with gate:
+            async with semaphore:
                 response = await client.post(close_path(trade_id))
             return response.raise_for_status().json()
 
@@ -29,7 +29,7 @@ async def behind_semaphore(base_url: str) -> AsyncGenerator[CloseAll]:
 
 @asynccontextmanager
 async def ungated(base_url: str) -> AsyncGenerator[CloseAll]:
-    """The obvious way: a client as it comes, and a gather over everything."""
+    """Use a client with default settings, and gather all closes."""
     async with httpx.AsyncClient(base_url=base_url) as client:
 
         async def close(trade_id: int) -> Any:

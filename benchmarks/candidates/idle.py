@@ -1,4 +1,4 @@
-"""No work at all: how late an idle event loop wakes up on this machine."""
+"""No work: the baseline for the stall of the event loop on this machine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmarks.candidates.base import CloseAll
 
 
 @asynccontextmanager
-async def opened(base_url: str) -> AsyncGenerator[CloseAll]:  # noqa: ARG001 - like the others
-    """Pretend to close: half a second per thousand trades."""
+async def opened(base_url: str) -> AsyncGenerator[CloseAll]:  # noqa: ARG001 - same signature as the others
+    """Sleep for half a second per thousand trades instead of closing."""
 
     async def close_all(trade_ids: Sequence[int]) -> list[Any]:
         await asyncio.sleep(len(trade_ids) / 2_000)

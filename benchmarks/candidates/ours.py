@@ -1,4 +1,4 @@
-"""This package as its users run it: signed, paced, typed, gathered."""
+"""This package as its users use it: signed, paced, parsed into models, gathered."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import httpx
 from benchmarks.candidates.base import API_KEY, CONNECTIONS, SECRET, CloseAll, gathered
 from threecommas_async import AsyncClient, SlidingWindowLimiter
 
-PLENTY = 10_000_000
-"""A limit that is never reached: the limiter works, but nobody waits."""
+UNREACHABLE_LIMIT = 10_000_000
+"""A limit that is never reached, so that the limiter runs but no request waits."""
 
 
 def client(
@@ -22,13 +22,13 @@ def client(
     private_key: bytes | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncClient:
-    """A client like any other, but for the limit."""
+    """Return a client with default settings except for the limit."""
     return AsyncClient(
         API_KEY,
         secret=secret,
         private_key=private_key,
         base_url=f"{base_url}/public/api",
-        rate_limiter=SlidingWindowLimiter(limit=PLENTY),
+        rate_limiter=SlidingWindowLimiter(limit=UNREACHABLE_LIMIT),
         max_connections=CONNECTIONS,
         transport=transport,
     )
@@ -36,14 +36,14 @@ def client(
 
 @asynccontextmanager
 async def opened(base_url: str) -> AsyncGenerator[CloseAll]:
-    """Signed with HMAC."""
+    """Sign with HMAC."""
     async with client(base_url, secret=SECRET) as threecommas:
         yield gathered(threecommas.smart_trades.close_by_market)
 
 
 @asynccontextmanager
 async def opened_speed(base_url: str) -> AsyncGenerator[CloseAll]:
-    """Signed with HMAC, over the connections of the extra `speed`."""
+    """Sign with HMAC, and use the transport of the extra `speed`."""
     from threecommas_async.speed import FastTransport
 
     async with client(base_url, secret=SECRET, transport=FastTransport()) as threecommas:
@@ -52,7 +52,7 @@ async def opened_speed(base_url: str) -> AsyncGenerator[CloseAll]:
 
 @asynccontextmanager
 async def opened_rsa(base_url: str) -> AsyncGenerator[CloseAll]:
-    """Signed with an RSA-4096 key, made for the occasion."""
+    """Sign with a new RSA-4096 key."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -68,7 +68,7 @@ async def opened_rsa(base_url: str) -> AsyncGenerator[CloseAll]:
 
 @asynccontextmanager
 async def opened_pages(base_url: str) -> AsyncGenerator[CloseAll]:
-    """Not a close: the list of smart trades, read page by page until as many have come."""
+    """Read as many trades from the list instead of closing them."""
     async with client(base_url, secret=SECRET) as threecommas:
 
         async def read_all(trade_ids: Sequence[int]) -> list[Any]:

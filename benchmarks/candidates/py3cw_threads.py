@@ -1,6 +1,6 @@
-"""py3cw, the usual Python client of 3Commas, in 20 threads, as its users run it."""
+"""py3cw, the most used Python client of 3Commas, in 20 threads."""
 
-# Has no type hints, and is installed in the environment of the alternatives only.
+# Has no type hints, and is only installed in the environment of the alternatives.
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.candidates.base import API_KEY, CONNECTIONS, SECRET, CloseAll, t
 
 @asynccontextmanager
 async def opened(base_url: str) -> AsyncGenerator[CloseAll]:
-    """One client shared by the threads; only its address is replaced."""
+    """Share one client between the threads; only its URL is replaced."""
     py3cw.request.API_URL = base_url
     client = py3cw.request.Py3CW(key=API_KEY, secret=SECRET)
 

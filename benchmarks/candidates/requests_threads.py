@@ -1,6 +1,6 @@
-"""requests in 20 threads on one session with a connection for each, signed by hand."""
+"""requests in 20 threads, with one session, a connection per thread, and own signing."""
 
-# Has no type hints, and is installed in the environment of the alternatives only.
+# Has no type hints, and is only installed in the environment of the alternatives.
 # pyright: basic, reportMissingImports=false, reportMissingModuleSource=false
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.candidates.base import CONNECTIONS, CloseAll, close_path, signed
 
 @asynccontextmanager
 async def opened(base_url: str) -> AsyncGenerator[CloseAll]:
-    """One session shared by the threads."""
+    """Share one session between the threads."""
     with requests.Session() as session, ThreadPoolExecutor(CONNECTIONS) as threads:
         session.mount(base_url, HTTPAdapter(pool_maxsize=CONNECTIONS))
 

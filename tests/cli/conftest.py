@@ -1,4 +1,4 @@
-"""A sandbox on a real socket, and the command line run as a person would, minus the terminal."""
+"""Fixtures: a sandbox on a real socket, and functions that run commands in this process."""
 
 import asyncio
 import io
@@ -15,8 +15,8 @@ from threecommas_async.sandbox import Sandbox
 
 
 @frozen
-class Ran:
-    """What a command did."""
+class Result:
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -27,19 +27,19 @@ class Ran:
         return json.loads(self.out)
 
 
-Run = Callable[..., Awaitable[Ran]]
+RunCommand = Callable[..., Awaitable[Result]]
 
 
 class Terminal(io.StringIO):
-    """A standard stream with a person at it."""
+    """A standard stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 @pytest.fixture(autouse=True)
-def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No key in the environment, nothing left by earlier commands, a terminal that can draw."""
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Provide an environment without keys, an empty cache folder, and a capable terminal."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in ("API_KEY", "API_SECRET", "PRIVATE_KEY", "BASE_URL", "MODE"):
         monkeypatch.delenv(f"THREECOMMAS_{name}", raising=False)
@@ -47,18 +47,18 @@ def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str]) -> Run:
-    async def ran(*arguments: object) -> Ran:
+def cli(capsys: pytest.CaptureFixture[str]) -> RunCommand:
+    async def run_command(*arguments: object) -> Result:
         status = await run([str(argument) for argument in arguments])
         captured = capsys.readouterr()
-        return Ran(status, captured.out, captured.err)
+        return Result(status, captured.out, captured.err)
 
-    return ran
+    return run_command
 
 
 @pytest.fixture
 async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
-    """Three trades, one more that is not entered, three deals; the environment has the key."""
+    """Serve three open trades, a pending one and three deals; set its key in the environment."""
     async with Sandbox(trades=3, pending=1, deals=3, close_delay=(900.0, 900.0)) as sandbox:
         export(monkeypatch, sandbox)
         yield sandbox
@@ -70,27 +70,27 @@ def export(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
     monkeypatch.setenv("THREECOMMAS_API_SECRET", sandbox.secret)
 
 
-def closes(sandbox: Sandbox) -> int:
+def count_closes(sandbox: Sandbox) -> int:
     return sum(request.closes for request in sandbox.ledger.requests)
 
 
-Interrupt = Callable[..., Awaitable[Ran]]
+InterruptCommand = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
-def interrupted(capsys: pytest.CaptureFixture[str]) -> Interrupt:
-    """Runs a command until something is so, then interrupts it as Ctrl-C does."""
+def run_interrupted(capsys: pytest.CaptureFixture[str]) -> InterruptCommand:
+    """Return a function that runs a command and cancels it once a condition holds."""
 
-    async def ran(until: Callable[[], bool], *arguments: object) -> Ran:
+    async def run_until(until: Callable[[], bool], *arguments: object) -> Result:
         running = asyncio.create_task(run([str(argument) for argument in arguments]))
         while not until():
             assert not running.done()
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # what the ledger has seen is also answered by now
+        await asyncio.sleep(0.1)  # let the client receive the answers that the ledger has recorded
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         captured = capsys.readouterr()
-        return Ran(130, captured.out, captured.err)
+        return Result(130, captured.out, captured.err)
 
-    return ran
+    return run_until

@@ -1,4 +1,4 @@
-"""A Python program in a process of its own, for what only a process has: signals, exit status."""
+"""Run a Python program in a subprocess, to test signals and the exit status."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def python(program: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
-    """Run it beside the test, which reads its standard streams, and kill it afterwards."""
+def run_python(program: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
+    """Start the program with piped standard streams, and kill it at the end."""
     process = subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", program, *arguments],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The command as a process of its own: signals, exit status, standard streams."""
+"""Commands in a subprocess: Ctrl-C, exit status, standard streams."""
 
 import asyncio
 import json
@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from tests.cli.process import python
+from tests.cli.process import run_python
 
-# What is started by `nohup` or with `&` ignores Ctrl-C, and so do its children. These must not.
+# Tests started by `nohup` or with `&` ignore SIGINT, and subprocesses inherit that: reset it.
 PROGRAM = """
 import signal, sys
 from threecommas_async.cli import main
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
 @pytest.mark.slow
-async def test_ctrl_c_in_the_middle_of_a_close_prints_a_report_and_nothing_else() -> None:
-    with python(PROGRAM, "demo", "--trades", "150", "--json") as process:
+async def test_ctrl_c_during_a_close_prints_the_report_without_a_traceback() -> None:
+    with run_python(PROGRAM, "demo", "--trades", "150", "--json") as process:
         assert process.stderr is not None
         while "The market turns" not in process.stderr.readline():
             pass
@@ -39,8 +39,8 @@ async def test_ctrl_c_in_the_middle_of_a_close_prints_a_report_and_nothing_else(
     assert "Traceback" not in err
 
 
-async def test_ctrl_c_is_how_a_sandbox_is_meant_to_end() -> None:
-    with python(PROGRAM, "sandbox", "--trades", "1") as process:
+async def test_ctrl_c_ends_the_sandbox_with_status_0() -> None:
+    with run_python(PROGRAM, "sandbox", "--trades", "1") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(3)]
         process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The command in the background: what a shell lets it ignore, and how it is ended instead."""
+"""Commands in the background, where SIGINT is ignored, and SIGTERM."""
 
 import json
 import signal
@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli.process import python
+from tests.cli.process import run_python
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-BEGIN = "import sys; from threecommas_async.cli import main; "
-DEAF = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {BEGIN}sys.exit(main())"
-PROGRAM = f"{BEGIN}sys.exit(main())"
+IMPORTS = "import sys; from threecommas_async.cli import main; "
+IGNORING_SIGINT = (
+    f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {IMPORTS}sys.exit(main())"
+)
+PROGRAM = f"{IMPORTS}sys.exit(main())"
 
 
 def status_of(url: str) -> int:
@@ -25,28 +27,28 @@ def status_of(url: str) -> int:
         return connection.getresponse().status
 
 
-def test_in_the_background_ctrl_c_is_not_meant_for_it_and_it_says_what_ends_it() -> None:
-    with python(DEAF, "sandbox", "--trades", "1", "--json") as process:
+def test_background_sandbox_ignores_ctrl_c_and_says_how_to_end_it() -> None:
+    with run_python(IGNORING_SIGINT, "sandbox", "--trades", "1", "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        told = process.stderr.readline()
+        message = process.stderr.readline()
         settings = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
         process.send_signal(signal.SIGINT)
         status = status_of(settings["THREECOMMAS_BASE_URL"])
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
 
-    assert status == 404  # it was still there to answer
-    assert told.endswith(f"kill {process.pid} ends it.\n")
+    assert status == 404  # SIGINT has not ended it
+    assert message.endswith(f"kill {process.pid} ends it.\n")
     assert "Served 1 requests" in err
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("program", [PROGRAM, DEAF])
-def test_terminated_in_the_middle_of_a_close_it_prints_a_report_and_nothing_else(
+@pytest.mark.parametrize("program", [PROGRAM, IGNORING_SIGINT])
+def test_sigterm_during_a_close_prints_the_report_without_a_traceback(
     program: str,
 ) -> None:
-    with python(program, "demo", "--trades", "150", "--json") as process:
+    with run_python(program, "demo", "--trades", "150", "--json") as process:
         assert process.stderr is not None
         while "The market turns" not in process.stderr.readline():
             pass

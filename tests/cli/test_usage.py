@@ -1,4 +1,4 @@
-"""Usage, help, and being told what is missing."""
+"""Help, usage errors, missing packages, exit statuses of signals."""
 
 import asyncio
 import importlib.util
@@ -9,9 +9,9 @@ from importlib.machinery import ModuleSpec
 import pytest
 
 import threecommas_async
-from tests.cli.conftest import Run
+from tests.cli.conftest import RunCommand
 from threecommas_async.cli import main
-from threecommas_async.cli.app import start
+from threecommas_async.cli.app import run_blocking
 
 CLOSING = (
     "trades close",
@@ -27,52 +27,56 @@ COMMANDS = (
 )
 
 
-async def test_help_names_the_commands_and_where_the_key_comes_from(cli: Run) -> None:
-    ran = await cli("--help")
+async def test_help_names_the_commands_and_the_source_of_the_key(cli: RunCommand) -> None:
+    result = await cli("--help")
 
-    assert ran.status == 0
-    assert all(command in ran.out for command in ("demo", "sandbox", "validate", "trades", "deals"))
-    assert "THREECOMMAS_API_KEY" in ran.out
-    assert "never from an argument" in " ".join(ran.out.split())
+    assert result.status == 0
+    assert all(
+        command in result.out for command in ("demo", "sandbox", "validate", "trades", "deals")
+    )
+    assert "THREECOMMAS_API_KEY" in result.out
+    assert "never from an argument" in " ".join(result.out.split())
 
 
-async def test_no_command_at_all_is_a_question_for_help(cli: Run) -> None:
-    ran = await cli()
+async def test_no_arguments_print_the_help(cli: RunCommand) -> None:
+    result = await cli()
 
-    assert ran.status == 0
-    assert "Usage: threecommas COMMAND" in ran.out
+    assert result.status == 0
+    assert "Usage: threecommas COMMAND" in result.out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_every_command_has_help_and_none_takes_a_key(cli: Run, command: str) -> None:
-    ran = await cli(*command.split(), "--help")
+async def test_every_command_has_help_and_no_option_for_a_key(
+    cli: RunCommand, command: str
+) -> None:
+    result = await cli(*command.split(), "--help")
 
-    assert ran.status == 0
-    assert ran.err == ""
-    assert not [word for word in ("--api-key", "--secret", "--private-key") if word in ran.out]
+    assert result.status == 0
+    assert result.err == ""
+    assert not [word for word in ("--api-key", "--secret", "--private-key") if word in result.out]
 
 
 @pytest.mark.parametrize("command", CLOSING)
-async def test_whatever_closes_can_be_told_not_to_ask_and_not_to_do_it(
-    cli: Run, command: str
+async def test_every_closing_command_has_yes_dry_run_json_and_deadline(
+    cli: RunCommand, command: str
 ) -> None:
-    ran = await cli(*command.split(), "--help")
+    result = await cli(*command.split(), "--help")
 
-    assert all(option in ran.out for option in ("--yes", "--dry-run", "--json", "--deadline"))
+    assert all(option in result.out for option in ("--yes", "--dry-run", "--json", "--deadline"))
 
 
-async def test_the_help_says_that_closing_a_whole_bot_disables_it(cli: Run) -> None:
-    ran = await cli("deals", "close-all", "--help")
+async def test_help_says_that_closing_a_whole_bot_disables_it(cli: RunCommand) -> None:
+    result = await cli("deals", "close-all", "--help")
 
-    words = " ".join(ran.out.split())
+    words = " ".join(result.out.split())
     assert "With --bot-id and no other filter the whole bot is closed with one request" in words
     assert "WHICH ALSO DISABLES THE BOT" in words
 
 
-async def test_the_version_is_that_of_the_package(cli: Run) -> None:
-    ran = await cli("--version")
+async def test_version_is_that_of_the_package(cli: RunCommand) -> None:
+    result = await cli("--version")
 
-    assert (ran.status, ran.out.strip()) == (0, threecommas_async.__version__)
+    assert (result.status, result.out.strip()) == (0, threecommas_async.__version__)
 
 
 @pytest.mark.parametrize(
@@ -101,26 +105,26 @@ async def test_the_version_is_that_of_the_package(cli: Run) -> None:
     ],
     ids=" ".join,
 )
-async def test_what_is_not_understood_is_one_line_on_standard_error(
-    cli: Run, arguments: tuple[str, ...]
+async def test_usage_error_is_one_line_on_standard_error(
+    cli: RunCommand, arguments: tuple[str, ...]
 ) -> None:
-    ran = await cli(*arguments)
+    result = await cli(*arguments)
 
-    assert ran.status == 2
-    assert ran.out == ""
-    assert ran.err.startswith("threecommas: ")
-    assert ran.err.count("\n") == 1
-    assert "s3cr3t" not in ran.err
-
-
-async def test_a_program_is_told_of_wrong_usage_as_json(cli: Run) -> None:
-    ran = await cli("trades", "show", "abc", "--json")
-
-    assert ran.status == 2
-    assert ran.data["error"]["type"] == "UsageError"
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("threecommas: ")
+    assert result.err.count("\n") == 1
+    assert "s3cr3t" not in result.err
 
 
-def test_the_program_runs_the_command_of_its_arguments(
+async def test_usage_error_is_printed_as_json(cli: RunCommand) -> None:
+    result = await cli("trades", "show", "abc", "--json")
+
+    assert result.status == 2
+    assert result.data["error"]["type"] == "UsageError"
+
+
+def test_main_runs_the_command_in_sys_argv(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["threecommas", "--version"])
@@ -132,7 +136,7 @@ def test_the_program_runs_the_command_of_its_arguments(
 @pytest.mark.parametrize(
     ("absent", "named"), [({"rich"}, "rich"), ({"cyclopts", "aiohttp"}, "cyclopts and aiohttp")]
 )
-def test_without_its_extra_it_says_what_to_install(
+def test_missing_extra_error_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     absent: set[str],
@@ -152,16 +156,16 @@ def test_without_its_extra_it_says_what_to_install(
     assert "pip install 'threecommas-async[cli]'" in captured.err
 
 
-def test_ctrl_c_has_the_exit_status_that_shells_expect(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     async def interrupted(_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("threecommas_async.cli.app.run", interrupted)
 
-    assert start(["validate"]) == 130
+    assert run_blocking(["validate"]) == 130
 
 
-def test_termination_has_the_exit_status_that_shells_expect(
+def test_sigterm_exits_with_143(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def terminated(_: object) -> int:
@@ -171,4 +175,4 @@ def test_termination_has_the_exit_status_that_shells_expect(
 
     monkeypatch.setattr("threecommas_async.cli.app.run", terminated)
 
-    assert start(["validate"]) == 143
+    assert run_blocking(["validate"]) == 143

@@ -1,4 +1,4 @@
-"""What goes wrong around the closing machine: the server's faults, and code of the user's."""
+"""Faults for the closing state machine: those of the server, and errors in user code."""
 
 import asyncio
 import logging
@@ -17,11 +17,11 @@ BLOCK = 7.0
 
 
 class OddError(Exception):
-    """What no transport should raise, and one of the user's may."""
+    """Not a transport error; raised by the transport or by user code."""
 
 
 class Drip(httpx.AsyncByteStream):
-    """A body that comes a byte at a time and never ends."""
+    """A body that arrives one byte at a time and never ends."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -30,7 +30,7 @@ class Drip(httpx.AsyncByteStream):
 
 
 def _charset(name: str) -> dict[str, str]:
-    """Headers of an answer that cannot be decoded as they say."""
+    """Return headers with a charset that cannot decode the body."""
     return {"Content-Type": f"text/plain; charset={name}"}
 
 
@@ -51,7 +51,7 @@ UNANSWERED: dict[str, Callable[[], httpx.Response | Exception]] = {
     "wrong id": lambda: httpx.Response(201, json=trade_json(99, "panic_sell_pending")),
 }
 UNREADABLE = ("garbage", "wrong type", "wrong id")
-"""Those of them that say that a close is accepted, and cannot be understood."""
+"""Faults whose 201 says that a close is accepted, but cannot be parsed."""
 REFUSALS: dict[str, Callable[[], httpx.Response]] = {
     "401": lambda: error(401, "signature_invalid"),
     "403": lambda: error(403, "Forbidden", "account"),
@@ -70,13 +70,13 @@ REFUSALS: dict[str, Callable[[], httpx.Response]] = {
 
 @frozen
 class Fault:
-    """What becomes of one request."""
+    """What happens to one request."""
 
     answer: str = "right"
     applied: str = "now"
     """Whether an unanswered close is carried out: never, now, or late."""
     delay: float = 0.0
-    """How late, or how slow."""
+    """Seconds until a late close is carried out, or a right answer is sent."""
 
 
 _delays = st.sampled_from([0.0, 0.3, 2.0, 9.0, 60.0])
@@ -90,7 +90,7 @@ _read_fault = st.builds(Fault, st.sampled_from(_read_kinds), delay=_delays)
 
 
 def _some(fault: st.SearchStrategy[Fault], most: int) -> st.SearchStrategy[list[Fault]]:
-    """Several faults, or one several times: what is believed when it comes again needs that."""
+    """Draw several faults, or one fault repeated: some code paths need the same fault twice."""
     again = st.tuples(fault, st.integers(2, most)).map(lambda drawn: [drawn[0]] * drawn[1])
     return st.lists(fault, min_size=1, max_size=most) | again
 
@@ -99,38 +99,38 @@ close_faults = _some(_close_fault, 4)
 read_faults = _some(_read_fault, 6)
 
 
-class Foreign:
-    """Code of the user's that the package calls: hooks, callbacks, log filters, a limiter."""
+class UserCode:
+    """User code that the package calls: hooks, callbacks, log filters, a limiter."""
 
-    MOODS = (ValueError, asyncio.CancelledError)
+    ERRORS = (ValueError, asyncio.CancelledError)
 
     def __init__(self) -> None:
-        self.moods: list[type[BaseException] | None] = []
+        self.errors: list[type[BaseException] | None] = []
 
-    def act(self) -> None:
-        """Raise, if that is what comes next."""
-        if self.moods and (mood := self.moods.pop(0)):
-            raise mood
+    def raise_next(self) -> None:
+        """Raise the next error in `moods`, if there is one."""
+        if self.errors and (error_type := self.errors.pop(0)):
+            raise error_type
 
     def hook(self, _: object) -> None:
-        self.act()
+        self.raise_next()
 
     def filter(self, _: logging.LogRecord) -> bool:
-        self.act()
+        self.raise_next()
         return False
 
 
 class UnreliableLimiter(SlidingWindowLimiter):
-    """Does all it should, and may raise all the same."""
+    """A correct limiter that may raise after it has done its work."""
 
-    def __init__(self, foreign: Foreign, *limits: Any, **settings: Any) -> None:
+    def __init__(self, user_code: UserCode, *limits: Any, **settings: Any) -> None:
         super().__init__(*limits, **settings)
-        self._foreign = foreign
+        self._foreign = user_code
 
     async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
         await super().release(permit, sent=sent, late=late)
-        self._foreign.act()
+        self._foreign.raise_next()
 
     async def block(self, seconds: float) -> None:
-        self._foreign.act()
+        self._foreign.raise_next()
         await super().block(seconds)

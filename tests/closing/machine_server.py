@@ -1,6 +1,7 @@
-"""The server of the closing machine: goes on when its caller leaves, and holds all to its books.
+"""The server of the closing state machine: checks every request and outcome against its ledger.
 
-Each call sends its number along (`X-Call`), so every request belongs to one call.
+It finishes what it has begun even if its caller leaves. Each call sends its number in the header
+`X-Call`, so every request belongs to one call.
 """
 
 import asyncio
@@ -31,30 +32,30 @@ Report = CloseReport[SmartTrade]
 TRADES = 6
 LIMIT, WINDOW = 8, 10.0
 TICK = 2.0**-20
-"""The virtual clock's. Sums of such times are exact: a rest of less than a tick never passes."""
+"""Resolution of the virtual clock. A power of two, so that sums of such times are exact."""
 SLACK = 1e-3
 
-TOLD = {*CloseState} - {CloseState.UNKNOWN, CloseState.NOT_SENT, CloseState.REJECTED}
+DEFINITE = {*CloseState} - {CloseState.UNKNOWN, CloseState.NOT_SENT, CloseState.REJECTED}
 """States that say what became of a trade."""
 CLOSABLE = {"POST": "waiting_targets", "DELETE": "waiting_position"}
-"""The status in which a trade can be closed by a request of that method."""
+"""The status in which a request of this method can close a trade."""
 
-TOLERATED = {
-    "rejected, and late",
-    "unknown for nothing",
-    "cancelled without waiting",
-    "already closed, by a round before",  # where another call has settled it between the two
+KNOWN_VIOLATIONS = {
+    "rejected although carried out late",
+    "unknown although no close was unanswered",
+    "cancelled before its tasks have ended",
+    "already closed by an earlier round",  # another call closed it in between
 }
-"""What the package does not keep yet. Take out what is mended, and the machine holds it to that."""
+"""Violations not yet fixed. Remove an entry once it is fixed, and the machine checks for it."""
 
 PAIRS = ("USDT_BTC", "USDT_ETH")
-UNHEARD_OF = "take_profit_move_pending"
-"""A code that nobody knows. It sounds like closing, and the trade is open."""
+UNKNOWN_CODE = "take_profit_move_pending"
+"""A status code unknown to the client. It sounds like closing, but the trade is open."""
 
-TOLD_LATELY = 30.0
-"""So long after a call said that a close is accepted, reads that show it open prove nothing."""
-FRESH = 6.0
-"""A cancel leaves no later than this after the read that showed the entry not filled."""
+LAG_ALLOWANCE = 30.0
+"""Seconds after an accepted close during which reads that show the trade open prove nothing."""
+MAX_READ_AGE = 6.0
+"""Maximum seconds between the read that showed an entry not filled and its cancel."""
 
 
 @define(eq=False, repr=False)
@@ -70,15 +71,15 @@ class Request:
     pending: bool = False
     """It may still be carried out."""
     refused: bool = False
-    """Its caller was told that it is not carried out."""
+    """Its caller was answered that it was not carried out."""
     accepted: bool = False
-    """Its caller was told that it is."""
+    """Its caller was answered that it was carried out."""
     missing: bool = False
-    """Its caller was told that there is no such trade."""
+    """Its caller was answered that there is no such trade."""
     accepted_at: float = -math.inf
-    """When its caller was answered with a 2xx, understood or not."""
+    """When its caller was answered with a 2xx, parsable or not."""
     shown: frozenset[tuple[int, str]] = frozenset()
-    """Trades with the status that its answer showed to its caller."""
+    """Trades, with the status that its answer showed to its caller."""
 
     def __repr__(self) -> str:
         return f"{self.method} {self.trade_id} of call {self.call.number}"
@@ -90,81 +91,81 @@ class Request:
 
 @define(eq=False)
 class Call:
-    """One call of the client: what it was asked for, what it sent, what it said."""
+    """One call of the client: its arguments, its requests, its outcomes."""
 
     number: int
     kind: str
     ids: list[int]
     pair: str | None = None
-    """The filter of a `close_all`."""
+    """The pair filter of a `close_all`."""
     client: int = 0
-    """Which client it was made with; clients know nothing of each other's closes."""
+    """Number of the client that made it; clients do not know each other's closes."""
     task: "asyncio.Task[None] | None" = None
     batch: CloseBatch[SmartTrade] | None = None
     report: Report | None = None
     over: bool = False
-    undisturbed: bool = True
+    uninterrupted: bool = True
     """Neither cancelled nor closed, and without a deadline."""
     confirms: bool = False
-    """Says that a close is accepted only some time after it knows it."""
+    """It waits for confirmation before it reports that a close is accepted."""
     closed: bool = False
-    """Its client has been closed: nothing may leave any more."""
+    """Its client has been closed: nothing may be sent any more."""
     stopped: bool = False
-    """One of its closes was answered what no other can get past."""
+    """One of its closes got an answer that stops all others."""
     requests: list[Request] = field(factory=list[Request])
     attempts: Counter[int] = field(factory=Counter[int])
     outcomes: dict[int, Outcome] = field(factory=dict[int, Outcome])
-    told: list[Outcome] = field(factory=list[Outcome])
-    """What it has told of its ids, in that order."""
+    reported: list[Outcome] = field(factory=list[Outcome])
+    """The outcomes it has reported, in order."""
 
     @property
-    def heard(self) -> list[int]:
-        """The ids it has told of."""
-        return [outcome.trade_id for outcome in self.told]
+    def reported_ids(self) -> list[int]:
+        """The ids it has reported, in order."""
+        return [outcome.trade_id for outcome in self.reported]
 
     def closes(self, trade_id: int | None) -> list[Request]:
         return [r for r in self.requests if r.closes and r.trade_id == trade_id]
 
     def seen(self, trade_id: int, after: int | None) -> set[str]:
-        """The statuses of a trade in what was read after that event."""
+        """Return the statuses of a trade in the reads sent after that event."""
         reads = [r for r in self.requests if after is not None and r.sent > after]
         return {status for r in reads for shown, status in r.shown if shown == trade_id}
 
 
 class Server(Api):
-    """Keeps the books, and holds every request and every outcome against them."""
+    """Keeps a ledger, and checks every request and every outcome against it."""
 
     def __init__(self) -> None:
         super().__init__(range(1, TRADES + 1))
         self.calls: list[Call] = []
         self.close_faults: dict[int, list[Fault]] = {}
         self.read_faults: list[Fault] = []
-        self.done_by: dict[int, Call] = {}
-        self.wrong: list[str] = []
-        """What must not happen. To the client, an assertion in here would be a lost connection."""
+        self.carried_out_by: dict[int, Call] = {}
+        self.violations: list[str] = []
+        """Violations. The client would take an assertion raised here for a lost connection."""
         self.lag = 0.0
-        """How many seconds reads lag behind what was carried out."""
+        """Seconds by which reads lag behind what was carried out."""
         self.entered_at: dict[int, float] = {}
-        self.codes_unheard_of: set[int] = set()
-        """Open trades that reads show with such a code."""
+        self.unknown_codes: set[int] = set()
+        """Open trades that reads show with an unknown code."""
         self.ignores_filters = False
         self._history: dict[int, list[tuple[float, str]]] = {}
         self._missing: set[tuple[int, int]] = set()
-        """Calls and trades that the last read of the call did not find."""
-        self._accepted_told: set[tuple[int, int]] = set()
-        """Clients and trades of which a call has said that the close is accepted."""
-        self._shown_at: dict[tuple[int, int], float] = {}
-        """The same with when a call said so that had just found it out."""
-        self._told: dict[int, int] = {}
-        """When a call last said of a trade what became of it."""
+        """Pairs (call, trade) where the last read of the call did not find the trade."""
+        self._reported_accepted: set[tuple[int, int]] = set()
+        """Pairs (client, trade) where a call has reported that the close is accepted."""
+        self._found_accepted_at: dict[tuple[int, int], float] = {}
+        """Time of the last such report by a call that had just found it out."""
+        self._settled_at_event: dict[int, int] = {}
+        """Event number of the last report of a trade's definite state."""
         self._events = itertools.count()
         self._arrivals: list[float] = []
         self.blocked_until: dict[int, float] = {}
-        """Until when each client knows that nothing may be sent."""
+        """Time until which each client knows that nothing may be sent."""
 
     def check(self, holds: object, call: Call, what: str) -> None:
         if not holds:
-            self.wrong.append(f"{call.kind} (call {call.number}) at {_now():.3f}: {what}")
+            self.violations.append(f"{call.kind} (call {call.number}) at {_now():.3f}: {what}")
 
     # --- requests
 
@@ -174,7 +175,7 @@ class Server(Api):
         except (httpx.TransportError, OddError, asyncio.CancelledError):
             raise
         except Exception as defect:
-            self.wrong.append(f"a defect in here: {defect!r}")
+            self.violations.append(f"a defect of this server: {defect!r}")
             raise
 
     async def _answer(self, http: httpx.Request) -> httpx.Response:
@@ -190,7 +191,7 @@ class Server(Api):
             raise httpx.ConnectError("refused")
         request = Request(call, http.method, trade_id, next(self._events))
         request.pending = request.closes
-        self._may_be_sent(request)
+        self._check_request(request)
         call.requests.append(request)
         serving = asyncio.create_task(self._serve(http, request, fault), name="server")
         try:
@@ -214,7 +215,7 @@ class Server(Api):
     async def _serve(
         self, http: httpx.Request, request: Request, fault: Fault
     ) -> httpx.Response | Exception:
-        """Answer, and carry out or not, whether or not the caller is still there."""
+        """Answer, and carry out or not, even if the caller has left."""
         await asyncio.sleep(0.1)
         answer: httpx.Response | Exception
         if fault.answer in {*UNANSWERED, *REFUSALS}:
@@ -245,7 +246,7 @@ class Server(Api):
             return self._with_lag(lambda: self._list(http))
         reader = request.call.number, trade_id
         if fault.answer == "missing" and reader not in self._missing:
-            self._missing.add(reader)  # the next read of it finds it
+            self._missing.add(reader)  # its next read finds it
             return error(404, "not_found")
         self._missing.discard(reader)
         if trade_id not in self.status:
@@ -253,17 +254,17 @@ class Server(Api):
         return self._with_lag(lambda: httpx.Response(200, json=self.trade(trade_id)))
 
     def _with_lag(self, read: Callable[[], httpx.Response]) -> httpx.Response:
-        """Answer a read from what was true some time ago."""
+        """Answer a read with the state of `lag` seconds ago."""
         self.remember()
         true, accepted = self.status.copy(), self.accepted.copy()
         if self.lag:
             then = _now() - self.lag
             for trade_id, history in self._history.items():
                 self.status[trade_id] = next(s for at, s in reversed(history) if at <= then)
-            self.accepted.clear()  # else `trade` would bring it up to date
+            self.accepted.clear()  # otherwise `trade` would bring it up to date
         self.status |= {
-            trade_id: UNHEARD_OF
-            for trade_id in self.codes_unheard_of
+            trade_id: UNKNOWN_CODE
+            for trade_id in self.unknown_codes
             if self.status[trade_id] == CLOSABLE["POST"]
         }
         try:
@@ -276,7 +277,7 @@ class Server(Api):
         return {**super().trade(trade_id), "pair": pair_of(trade_id)}
 
     def remember(self) -> None:
-        """Take down what has changed, for reads that lag."""
+        """Record what has changed, for reads that lag."""
         for trade_id in self.status:
             self.trade(trade_id)  # brings its status up to date
             history = self._history.setdefault(trade_id, [(-1e9, self.status[trade_id])])
@@ -284,7 +285,7 @@ class Server(Api):
                 history.append((_now(), self.status[trade_id]))
 
     def seen_open(self) -> set[int]:
-        """The trades that are open, also to reads that lag."""
+        """Return the trades that are open, for lagging reads as well."""
         self.remember()
         then = _now() - self.lag
         return {
@@ -298,14 +299,14 @@ class Server(Api):
         request.pending = False
         trade_id = request.trade_id or 0
         if request.method == "DELETE" and self.status[trade_id] == CLOSABLE["DELETE"]:
-            self.status[trade_id] = CLOSABLE["POST"]  # for a moment: it ends all the same
+            self.status[trade_id] = CLOSABLE["POST"]  # for a moment: a cancel ends it as well
         answer = self.apply(trade_id)
         if answer.is_success:
-            self.done_by[trade_id] = request.call
+            self.carried_out_by[trade_id] = request.call
         self.remember()
         return answer
 
-    def _may_be_sent(self, request: Request) -> None:
+    def _check_request(self, request: Request) -> None:
         call, trade_id = request.call, request.trade_id
         self.check(not call.over, call, "a request after its end")
         self.check(not call.closed, call, "a request after its client was closed")
@@ -316,62 +317,66 @@ class Server(Api):
         self.check(len(self._arrivals) <= LIMIT, call, "a request above the limit")
         if request.method == "DELETE" and trade_id is not None:
             since = _now() - self.entered_at.get(trade_id, math.inf)
-            self.check(since <= FRESH + self.lag, call, f"a cancel of what was entered: {request}")
+            self.check(
+                since <= MAX_READ_AGE + self.lag, call, f"a cancel of a filled entry: {request}"
+            )
         if request.closes and trade_id is not None:
             meant = call.pair in {None, pair_of(trade_id)}
             self.check(meant, call, f"{request}, which the filter leaves out")
             for earlier in [post for other in self.calls for post in other.closes(trade_id)]:
-                self._may_be_repeated(request, trade_id, earlier)
+                self._check_repeat(request, trade_id, earlier)
 
-    def _may_be_repeated(self, request: Request, trade_id: int, earlier: Request) -> None:
-        """The rule in the text of `test_closing_machine`."""
+    def _check_repeat(self, request: Request, trade_id: int, earlier: Request) -> None:
+        """Check the rule in the docstring of `test_closing_machine`."""
         if earlier.call.client != request.call.client:
             return
-        told = (request.call.client, trade_id) in self._accepted_told
-        # Who was cut short with an unreadable answer in hand may not have known it.
-        told |= not earlier.accepted and earlier.call.undisturbed
-        told &= earlier.method == "POST"  # what was cancelled may have been entered all the same
-        known_at = earlier.accepted_at if told else -math.inf
+        reported = (request.call.client, trade_id) in self._reported_accepted
+        # A call that was cancelled with an unreadable answer in hand may not have known it.
+        reported |= not earlier.accepted and earlier.call.uninterrupted
+        reported &= earlier.method == "POST"  # a cancelled entry may have been filled all the same
+        known_at = earlier.accepted_at if reported else -math.inf
         if earlier.method == "POST":
-            known_at = max(known_at, self._shown_at.get((request.call.client, trade_id), -math.inf))
-        lately = _now() < known_at + TOLD_LATELY - SLACK
-        self.check(not lately, request.call, f"{request} after its close was accepted")
+            known_at = max(
+                known_at, self._found_accepted_at.get((request.call.client, trade_id), -math.inf)
+            )
+        too_early = _now() < known_at + LAG_ALLOWANCE - SLACK
+        self.check(not too_early, request.call, f"{request} after its close was accepted")
         calls = [c for c in self.calls if c.client == request.call.client]
         seen = set[str]().union(*(c.seen(trade_id, earlier.ended) for c in calls))
         allowed = earlier.refused or CLOSABLE[request.method] in seen
         if earlier.call is not request.call:
-            allowed |= earlier.accepted or self._told.get(trade_id, -1) > earlier.sent
+            allowed |= earlier.accepted or self._settled_at_event.get(trade_id, -1) > earlier.sent
             allowed |= bool(seen)
         self.check(allowed, request.call, f"{request} after {earlier}, without a read")
-        if earlier.call is request.call and self.done_by.get(trade_id) is earlier.call:
+        if earlier.call is request.call and self.carried_out_by.get(trade_id) is earlier.call:
             event("late double: carried out after the read that showed it open")
 
     # --- outcomes
 
-    def hear(self, call: Call, outcome: Outcome) -> None:
-        """Take down what a call says of a trade, in the moment it says it."""
+    def record(self, call: Call, outcome: Outcome) -> None:
+        """Record an outcome at the moment a call reports it."""
         call.outcomes[outcome.trade_id] = outcome
-        call.told.append(outcome)
+        call.reported.append(outcome)
         if outcome.state is CloseState.ACCEPTED:
-            self._accepted_told.add((call.client, outcome.trade_id))
+            self._reported_accepted.add((call.client, outcome.trade_id))
             if call.kind == "close_many" and not call.confirms:
-                self._shown_at[call.client, outcome.trade_id] = _now()
-        if outcome.state in TOLD:
-            self._told[outcome.trade_id] = next(self._events)
+                self._found_accepted_at[call.client, outcome.trade_id] = _now()
+        if outcome.state in DEFINITE:
+            self._settled_at_event[outcome.trade_id] = next(self._events)
         accepted = any(post.accepted for post in call.closes(outcome.trade_id))
-        lost = outcome.state is CloseState.UNKNOWN and accepted and call.undisturbed
-        self.check(not lost, call, f"{outcome}, though it was told")
-        self.judge(call, outcome)
+        lost = outcome.state is CloseState.UNKNOWN and accepted and call.uninterrupted
+        self.check(not lost, call, f"{outcome}, though a close was accepted")
+        self.check_outcome(call, outcome)
 
-    def judge(self, call: Call, outcome: Outcome) -> None:
-        """Hold an outcome against the truth of this moment."""
+    def check_outcome(self, call: Call, outcome: Outcome) -> None:
+        """Check an outcome against the current state of the ledger."""
         trade_id = outcome.trade_id
-        done, mine = trade_id in self.accepted, self.done_by.get(trade_id) is call
+        done, mine = trade_id in self.accepted, self.carried_out_by.get(trade_id) is call
         status = self.trade(trade_id)["status"]["basic_type"] if trade_id in self.status else ""
         pending = any(request.pending for request in call.closes(trade_id))
         posts = [post for other in self.calls for post in other.closes(trade_id)]
         unlisted = [post for post in posts if post.call.kind != "close_all"]
-        # Of what a cancel reads first, nothing has said that it is there.
+        # `cancel_many` reads each trade first, so nothing has shown before that the trade exists.
         cancels = [other for other in self.calls if other.kind == "cancel_many"]
         unlisted += [read for c in cancels for read in c.requests if read.trade_id == trade_id]
         truths = {
@@ -384,23 +389,23 @@ class Server(Api):
             CloseState.REJECTED: not mine and not pending,
             CloseState.UNKNOWN: any(not post.refused for post in posts),
         }
-        if "rejected, and late" in TOLERATED and outcome.attempts > 1:
+        if "rejected although carried out late" in KNOWN_VIOLATIONS and outcome.attempts > 1:
             truths[CloseState.REJECTED] = True
-        if "already closed, by a round before" in TOLERATED and call.kind == "close_all":
+        if "already closed by an earlier round" in KNOWN_VIOLATIONS and call.kind == "close_all":
             truths[CloseState.ALREADY_CLOSED] = done
-        if "unknown for nothing" in TOLERATED:
+        if "unknown although no close was unanswered" in KNOWN_VIOLATIONS:
             truths[CloseState.UNKNOWN] = True
         truth = f"{status=} {done=} {mine=} {pending=}"
         self.check(truths[outcome.state], call, f"{outcome}, but {truth}")
         if call.kind in {"close_many", "cancel_many"}:
             self.check(outcome.attempts == call.attempts[trade_id], call, f"attempts: {outcome}")
 
-    def judge_report(self, call: Call, report: Report) -> None:
+    def check_report(self, call: Call, report: Report) -> None:
         order = [outcome.trade_id for outcome in report]
         known = list(dict.fromkeys(order if call.kind == "close_all" else call.ids))
         self.check(order == known, call, f"not one outcome each: {order}")
         for outcome in report:
-            self.judge(call, outcome)
+            self.check_outcome(call, outcome)
 
 
 def pair_of(trade_id: int) -> str:

@@ -1,4 +1,4 @@
-"""Cancelling many entries: each read first, each cancelled once, no position touched."""
+"""cancel_many: each entry is read first and cancelled once, and no position is touched."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ from threecommas_async import (
 pytestmark = pytest.mark.looptime
 
 
-def pending(*trade_ids: int, latency: float = 0.0) -> Api:
+def api_with_pending(*trade_ids: int, latency: float = 0.0) -> Api:
     api = Api(trade_ids, latency=latency)
     api.status = dict.fromkeys(trade_ids, "waiting_position")
     return api
@@ -33,21 +33,21 @@ async def cancel_many(api: Api, *trade_ids: int, **options: Any) -> Report:
         )
 
 
-async def no_connection(_: Api, __: int) -> httpx.Response:
+async def fail_to_connect(_: Api, __: int) -> httpx.Response:
     raise httpx.ConnectError("refused")
 
 
-async def lost(api: Api, trade_id: int) -> httpx.Response:
+async def lose_request(api: Api, trade_id: int) -> httpx.Response:
     raise httpx.ReadError("reset")
 
 
-async def done_and_lost(api: Api, trade_id: int) -> httpx.Response:
+async def cancel_and_lose_answer(api: Api, trade_id: int) -> httpx.Response:
     api.status[trade_id] = "cancellation_pending"
     raise httpx.ReadError("reset")
 
 
-async def test_each_is_read_and_cancelled_once_in_the_order_given() -> None:
-    api = pending(1, 2, 3)
+async def test_cancel_many_reads_and_cancels_each_trade_once_in_input_order() -> None:
+    api = api_with_pending(1, 2, 3)
     report = await cancel_many(api, 3, 1, 3, 2)
     assert [outcome.trade_id for outcome in report] == [3, 1, 2]
     assert report.counts == {CloseState.ACCEPTED: 3}
@@ -55,8 +55,8 @@ async def test_each_is_read_and_cancelled_once_in_the_order_given() -> None:
     assert report[1].attempts == 1
 
 
-async def test_an_entry_that_has_been_filled_is_left_as_it_is_and_ready_to_be_closed() -> None:
-    api = pending(1, 2)
+async def test_cancel_many_leaves_a_filled_entry_untouched_and_close_many_then_closes_it() -> None:
+    api = api_with_pending(1, 2)
     api.status[2] = "waiting_targets"
     async with client_of(api) as client:
         report = await client.smart_trades.cancel_many([1, 2])
@@ -79,22 +79,22 @@ async def test_an_entry_that_has_been_filled_is_left_as_it_is_and_ready_to_be_cl
         ("brand_new", CloseState.NOT_SENT),
     ],
 )
-async def test_what_is_over_or_unclear_is_told_without_a_cancel(
+async def test_cancel_many_reports_a_finished_or_unknown_status_without_sending_a_cancel(
     status: str, state: CloseState
 ) -> None:
-    api = pending(1)
+    api = api_with_pending(1)
     api.status[1] = status
     assert states(await cancel_many(api)) == {1: state}
     assert api.count("DELETE") == 0
 
 
-async def test_one_that_is_not_there_is_not_found() -> None:
-    assert states(await cancel_many(pending(), 7)) == {7: CloseState.NOT_FOUND}
+async def test_cancel_many_of_a_missing_trade_reports_not_found() -> None:
+    assert states(await cancel_many(api_with_pending(), 7)) == {7: CloseState.NOT_FOUND}
 
 
-async def test_a_lost_cancel_is_sent_again_only_after_a_read_that_shows_the_entry_waiting() -> None:
-    api = pending(1, 2, 3)
-    api.cancel_faults = {1: [lost], 2: [done_and_lost], 3: [no_connection]}
+async def test_lost_cancel_is_resent_only_after_a_read_shows_the_entry_still_pending() -> None:
+    api = api_with_pending(1, 2, 3)
+    api.cancel_faults = {1: [lose_request], 2: [cancel_and_lose_answer], 3: [fail_to_connect]}
     report = await cancel_many(api)
     assert report.counts == {CloseState.ACCEPTED: 3}
     deletes = [path[-1] for _, method, path in api.requests if method == "DELETE"]
@@ -102,35 +102,37 @@ async def test_a_lost_cancel_is_sent_again_only_after_a_read_that_shows_the_entr
     assert api.count("POST") == 0
 
 
-async def test_many_lost_cancels_are_looked_up_in_lists() -> None:
-    api = pending(*range(1, 51))
-    api.cancel_faults |= {i: [done_and_lost] for i in api.status}
+async def test_many_lost_cancels_are_looked_up_in_listings() -> None:
+    api = api_with_pending(*range(1, 51))
+    api.cancel_faults |= {i: [cancel_and_lose_answer] for i in api.status}
     report = await cancel_many(api)
     assert report.counts == {CloseState.ACCEPTED: 50}
     assert 0 < len(api.listed) < 10
     assert (api.count("GET"), api.count("DELETE")) == (50 + len(api.listed), 50)
 
 
-async def test_an_entry_filled_after_a_lost_cancel_is_in_question_and_not_touched() -> None:
-    async def filled_and_lost(api: Api, trade_id: int) -> httpx.Response:
+async def test_entry_filled_after_a_lost_cancel_is_unknown_and_not_touched() -> None:
+    async def fill_and_lose_answer(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "waiting_targets"
         raise httpx.ReadError("reset")
 
-    api = pending(1)
-    api.cancel_faults[1] = [filled_and_lost]
+    api = api_with_pending(1)
+    api.cancel_faults[1] = [fill_and_lose_answer]
     report = await cancel_many(api)
     assert states(report) == {1: CloseState.UNKNOWN}
     assert "nothing more was sent" in str(report[1].error)
     assert (api.count("DELETE"), api.count("POST")) == (1, 0)
 
 
-async def test_an_entry_filled_as_its_cancel_is_answered_is_in_question_and_read_first() -> None:
-    async def filled(api: Api, trade_id: int) -> httpx.Response:
+async def test_entry_filled_while_its_cancel_is_answered_is_unknown_and_read_before_a_close() -> (
+    None
+):
+    async def fill(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "waiting_targets"
         return httpx.Response(200, json=trade_json(trade_id, "waiting_targets"))
 
-    api = pending(1)
-    api.cancel_faults[1] = [filled]
+    api = api_with_pending(1)
+    api.cancel_faults[1] = [fill]
     async with client_of(api) as client:
         report = await client.smart_trades.cancel_many([1])
         assert states(report) == {1: CloseState.UNKNOWN}
@@ -140,32 +142,34 @@ async def test_an_entry_filled_as_its_cancel_is_answered_is_in_question_and_read
     assert [method for _, method, _ in api.requests] == ["GET", "POST"]
 
 
-async def test_a_refused_cancel_is_rejected_with_the_servers_reason() -> None:
-    async def refused(_: Api, __: int) -> httpx.Response:
+async def test_refused_cancel_is_rejected_with_the_servers_reason() -> None:
+    async def refuse(_: Api, __: int) -> httpx.Response:
         return error(422, text="too late")
 
-    api = pending(1)
-    api.cancel_faults[1] = [refused]
+    api = api_with_pending(1)
+    api.cancel_faults[1] = [refuse]
     report = await cancel_many(api)
     assert states(report) == {1: CloseState.REJECTED}
     assert "too late" in str(report[1].error)
 
 
-async def test_confirmed_means_that_a_read_has_shown_it_cancelled() -> None:
-    async def ended(api: Api, trade_id: int) -> httpx.Response:
+async def test_cancel_many_with_confirm_reports_closed_once_a_read_shows_the_trade_cancelled() -> (
+    None
+):
+    async def accept_and_cancel_later(api: Api, trade_id: int) -> httpx.Response:
         answer = httpx.Response(200, json=trade_json(trade_id, "cancellation_pending"))
         asyncio.get_running_loop().call_later(5, api.status.__setitem__, trade_id, "cancelled")
         api.status[trade_id] = "cancellation_pending"
         return answer
 
-    api = pending(1, 2)
-    api.cancel_faults = {1: [ended], 2: [ended]}
+    api = api_with_pending(1, 2)
+    api.cancel_faults = {1: [accept_and_cancel_later], 2: [accept_and_cancel_later]}
     report = await cancel_many(api, confirm=True)
     assert report.counts == {CloseState.CLOSED: 2}
 
 
-async def test_a_cancel_that_is_cut_short_in_flight_is_unknown_and_read_before_the_next() -> None:
-    api = pending(1, 2, 3, latency=1.0)
+async def test_cancel_interrupted_in_flight_is_unknown_and_read_before_the_next_cancel() -> None:
+    api = api_with_pending(1, 2, 3, latency=1.0)
     async with client_of(api) as client:
         batch = client.smart_trades.cancel_many([1, 2, 3])
         assert isinstance(batch, CloseBatch)
@@ -178,13 +182,13 @@ async def test_a_cancel_that_is_cut_short_in_flight_is_unknown_and_read_before_t
     assert report.counts == {CloseState.ACCEPTED: 3}
 
 
-async def test_a_deadline_ends_in_a_report() -> None:
-    api = pending(*range(1, 9), latency=1.0)
+async def test_cancel_many_with_a_deadline_returns_a_report() -> None:
+    api = api_with_pending(*range(1, 9), latency=1.0)
     report = await cancel_many(api, deadline=3.0)
     assert report.counts == {CloseState.ACCEPTED: 2, CloseState.NOT_SENT: 6}
 
 
-async def test_bad_arguments_are_refused_at_the_call_and_the_unawaited_says_so() -> None:
+async def test_cancel_many_refuses_bad_arguments_at_the_call_and_warns_if_never_awaited() -> None:
     async with client_of(Api(), retry=RetryPolicy(attempts=1)) as client:
         with pytest.raises(InvalidRequestError):
             client.smart_trades.cancel_many([0])

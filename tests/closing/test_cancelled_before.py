@@ -1,4 +1,4 @@
-"""A task that was cancelled and goes on all the same, to close its trades on the way out."""
+"""Calls in the `finally` of a cancelled task: a bot that closes its trades on the way out."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from threecommas_async import AsyncClient, CloseState, OutcomeUnknownError, Thre
 pytestmark = pytest.mark.looptime
 
 
-async def on_the_way_out(last_act: Callable[[], Awaitable[None]]) -> None:
+async def run_in_finally_of_cancelled_task(last_act: Callable[[], Awaitable[None]]) -> None:
     """Run `last_act` in the `finally` of a task that has been cancelled."""
 
     came_to_its_end = False
@@ -38,7 +38,7 @@ def silent_client() -> AsyncClient:
     return client_of(Api([1, 2], latency=1e6), attempt_timeout=5.0)
 
 
-async def test_an_attempt_that_takes_too_long_is_an_error_of_ours() -> None:
+async def test_attempt_timeout_in_a_cancelled_task_raises_outcome_unknown() -> None:
     async def last_act() -> None:
         async with silent_client() as client:
             with pytest.raises(OutcomeUnknownError, match="5 s"):
@@ -46,20 +46,20 @@ async def test_an_attempt_that_takes_too_long_is_an_error_of_ours() -> None:
             with pytest.raises(OutcomeUnknownError):
                 await client.smart_trades.close_by_market(1)
 
-    await on_the_way_out(last_act)
+    await run_in_finally_of_cancelled_task(last_act)
 
 
-async def test_a_batch_has_an_outcome_for_every_trade() -> None:
+async def test_close_many_in_a_cancelled_task_reports_an_outcome_for_every_trade() -> None:
     async def last_act() -> None:
         async with silent_client() as client:
             report = await client.smart_trades.close_many([1, 2])
             assert states(report) == {1: CloseState.UNKNOWN, 2: CloseState.UNKNOWN}
             assert {type(outcome.error) for outcome in report} == {OutcomeUnknownError}
 
-    await on_the_way_out(last_act)
+    await run_in_finally_of_cancelled_task(last_act)
 
 
-async def test_closing_the_client_from_elsewhere_is_an_error_of_ours() -> None:
+async def test_aclose_during_a_call_in_a_cancelled_task_raises_a_client_error() -> None:
     async def last_act() -> None:
         async with silent_client() as client:
             asyncio.get_running_loop().call_later(
@@ -69,11 +69,11 @@ async def test_closing_the_client_from_elsewhere_is_an_error_of_ours() -> None:
                 await client.smart_trades.get(1)
 
     closing: list[asyncio.Future[None]] = []
-    await on_the_way_out(last_act)
+    await run_in_finally_of_cancelled_task(last_act)
     assert closing
 
 
-async def test_a_second_cancellation_is_one() -> None:
+async def test_second_cancellation_of_a_task_is_not_swallowed() -> None:
     after: list[str] = []
 
     async def bot() -> None:

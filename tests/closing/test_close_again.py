@@ -1,4 +1,4 @@
-"""One trade, several calls: closed once, and again only when a read after that shows it open."""
+"""Several calls for one trade: closed once, and again only after a read shows it open."""
 
 import asyncio
 import gc
@@ -31,8 +31,8 @@ from threecommas_async import (
 pytestmark = pytest.mark.looptime
 
 
-def lagging(api: Api, seconds: float) -> Callable[[int], Awaitable[httpx.Response | None]]:
-    """Reads that show a trade open for so long after its close was carried out."""
+def lagging_reads(api: Api, seconds: float) -> Callable[[int], Awaitable[httpx.Response | None]]:
+    """Return an `on_read` that shows a trade open for `seconds` after its close was carried out."""
 
     async def read(trade_id: int) -> httpx.Response | None:
         accepted = api.accepted.get(trade_id)
@@ -43,19 +43,19 @@ def lagging(api: Api, seconds: float) -> Callable[[int], Awaitable[httpx.Respons
     return read
 
 
-# --- at the same time
+# --- concurrent calls
 
 
-async def test_tasks_that_close_one_trade_at_the_same_time_post_once_however_reads_lag() -> None:
+async def test_concurrent_closes_of_one_trade_post_once_while_reads_lag() -> None:
     api = Api([1], latency=0.2)
-    api.on_read = lagging(api, 2.0)
+    api.on_read = lagging_reads(api, 2.0)
     async with client_of(api) as client:
         trades = await asyncio.gather(*(client.smart_trades.close_by_market(1) for _ in range(5)))
     assert {trade.status.code for trade in trades} == {"panic_sell_pending"}
     assert len(api.requests) == 1
 
 
-async def test_two_calls_for_one_trade_at_a_time_send_one_close() -> None:
+async def test_close_by_market_and_close_many_of_one_trade_at_once_send_one_close() -> None:
     api = Api([1, 2], latency=5.0)
     async with client_of(api) as client:
         one, two, report = await asyncio.gather(
@@ -68,7 +68,7 @@ async def test_two_calls_for_one_trade_at_a_time_send_one_close() -> None:
     assert api.posts == {1: 1, 2: 1}
 
 
-async def test_a_second_call_closes_what_the_first_could_not() -> None:
+async def test_second_concurrent_call_closes_the_trade_after_the_first_was_refused() -> None:
     api = Api([1], latency=5.0)
     api.faults[1] = [answering(lambda: error(422, text="not now"))]
     async with client_of(api) as client:
@@ -81,7 +81,7 @@ async def test_a_second_call_closes_what_the_first_could_not() -> None:
     assert isinstance(results[1], SmartTrade)
 
 
-async def test_a_refusal_is_not_taken_over_by_the_next_in_turn() -> None:
+async def test_refusal_of_the_first_concurrent_close_is_not_reported_by_the_second() -> None:
     async def refused(_: Api, __: int) -> httpx.Response:
         return error(422, text="below minimum")
 
@@ -97,7 +97,7 @@ async def test_a_refusal_is_not_taken_over_by_the_next_in_turn() -> None:
     ]
 
 
-async def test_one_that_gives_up_its_turn_leaves_it_to_the_next() -> None:
+async def test_cancelled_call_passes_its_turn_to_the_next_call() -> None:
     api = Api([1], latency=5.0)
     async with client_of(api) as client:
         calls = [asyncio.create_task(client.smart_trades.close_by_market(1)) for _ in range(3)]
@@ -109,9 +109,9 @@ async def test_one_that_gives_up_its_turn_leaves_it_to_the_next() -> None:
     assert api.posts == {1: 1}
 
 
-# What was under way is destroyed with the loop, and Python complains of each piece of it.
+# The pending tasks are destroyed with the loop, and Python warns about each of them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_loop_that_was_closed_in_mid_run_holds_no_turn() -> None:
+def test_closing_the_event_loop_during_a_close_releases_the_turn() -> None:
     api = Api([1])
     api.faults[1] = [silence_after]
 
@@ -139,9 +139,9 @@ def test_a_loop_that_was_closed_in_mid_run_holds_no_turn() -> None:
 # --- after an accepted close
 
 
-async def test_whoever_comes_right_after_an_accepted_close_does_not_make_it_again() -> None:
+async def test_close_right_after_an_accepted_close_is_not_repeated_while_reads_lag() -> None:
     api = Api([1])
-    api.on_read = lagging(api, 20.0)
+    api.on_read = lagging_reads(api, 20.0)
     async with client_of(api) as client:
         await client.smart_trades.close_by_market(1)
         await asyncio.sleep(10)
@@ -150,7 +150,7 @@ async def test_whoever_comes_right_after_an_accepted_close_does_not_make_it_agai
     assert api.posts[1] == 1
 
 
-async def test_an_accepted_close_that_cannot_be_read_is_not_made_again_either() -> None:
+async def test_accepted_close_is_not_repeated_while_reads_fail() -> None:
     async def down(_: int) -> httpx.Response:
         return httpx.Response(503)
 
@@ -165,7 +165,7 @@ async def test_an_accepted_close_that_cannot_be_read_is_not_made_again_either() 
     assert api.posts[1] == 1
 
 
-async def test_long_after_an_accepted_close_another_is_made_if_asked_for() -> None:
+async def test_close_long_after_an_accepted_close_is_posted_again() -> None:
     api = Api([1, 2])
     async with client_of(api) as client:
         await client.smart_trades.close_by_market(1)
@@ -178,7 +178,7 @@ async def test_long_after_an_accepted_close_another_is_made_if_asked_for() -> No
 
 
 @pytest.mark.parametrize("lag", [9.0, 25.0])
-async def test_confirming_believes_no_read_that_lags_behind_its_close(lag: float) -> None:
+async def test_confirm_ignores_reads_that_lag_behind_the_close(lag: float) -> None:
     api = Api([1, 2, 3, 4])
 
     def on_list(request: httpx.Request) -> httpx.Response | None:
@@ -190,27 +190,27 @@ async def test_confirming_believes_no_read_that_lags_behind_its_close(lag: float
         return httpx.Response(200, json=rows if request.url.params["page"] == "1" else [])
 
     api.on_list = on_list
-    api.on_read = lagging(api, lag)
+    api.on_read = lagging_reads(api, lag)
     async with client_of(api) as client:
         report = await client.smart_trades.close_all(confirm=True, deadline=300)
     assert report.counts == {CloseState.CLOSED: 4}
     assert set(api.posts.values()) == {1}
 
 
-async def test_an_accepted_close_is_remembered_on_the_next_event_loop() -> None:
+async def test_accepted_close_is_remembered_on_the_next_event_loop() -> None:
     api = Api([1])
     client = client_of(api)
 
-    def on_a_loop_of_its_own() -> None:
+    def close_on_a_new_loop() -> None:
         asyncio.run(client.smart_trades.close_by_market(1))
 
-    await asyncio.to_thread(on_a_loop_of_its_own)
-    await asyncio.to_thread(on_a_loop_of_its_own)
+    await asyncio.to_thread(close_on_a_new_loop)
+    await asyncio.to_thread(close_on_a_new_loop)
     assert api.posts[1] == 1
 
 
-async def test_a_read_that_comes_so_late_that_it_tells_is_believed() -> None:
-    """It waits a window for its slot; by then reads show what is true: the trade is open."""
+async def test_read_delayed_past_the_lag_allowance_is_trusted() -> None:
+    """The read waits a full window for its slot; by then reads are current: the trade is open."""
     api = Api([1, 2])
     limiter = SlidingWindowLimiter(limit=1, window=100.0, reserve=0)
     async with client_of(api, limiter=limiter) as client:
@@ -221,7 +221,7 @@ async def test_a_read_that_comes_so_late_that_it_tells_is_believed() -> None:
     assert api.posts[1] == 2
 
 
-async def test_a_read_that_fails_long_after_an_accepted_close_loses_nothing() -> None:
+async def test_failed_read_long_after_an_accepted_close_raises_outcome_unknown() -> None:
     async def slow(_: int) -> httpx.Response:
         await asyncio.sleep(40)
         return httpx.Response(422, json={"error": "odd"})
@@ -232,13 +232,13 @@ async def test_a_read_that_fails_long_after_an_accepted_close_loses_nothing() ->
         api.on_read = slow
         again = asyncio.create_task(client.smart_trades.close_by_market(1))
         await asyncio.sleep(35)
-        await client.smart_trades.close_by_market(2)  # makes room in what is remembered
+        await client.smart_trades.close_by_market(2)  # evicts expired entries of the registry
         with pytest.raises(OutcomeUnknownError):
             await again
     assert api.posts[1] == 1
 
 
-async def test_an_accepted_close_that_did_not_happen_is_read_before_it_is_made_again() -> None:
+async def test_accepted_close_without_effect_is_read_before_it_is_posted_again() -> None:
     async def without_effect(_: Api, trade_id: int) -> httpx.Response:
         return httpx.Response(201, json=trade_json(trade_id, "panic_sell_pending"))
 
@@ -252,10 +252,10 @@ async def test_an_accepted_close_that_did_not_happen_is_read_before_it_is_made_a
     assert [method for _, method, _ in api.requests[asked:]] == ["GET", "POST"]
 
 
-# --- doubt that outlives a call
+# --- closes left unknown by an earlier call
 
 
-async def test_what_an_earlier_call_left_unknown_is_read_before_it_is_closed_again() -> None:
+async def test_close_left_unknown_by_an_earlier_call_is_read_before_it_is_posted_again() -> None:
     api = Api([1, 2])
     api.faults[1] = [reset_after]
     api.faults[2] = [reset_before]
@@ -276,18 +276,18 @@ async def test_what_an_earlier_call_left_unknown_is_read_before_it_is_closed_aga
     assert [m for _, m, p in api.requests if "smart_trades/2" in p][-2:] == ["GET", "POST"]
 
 
-async def test_a_single_close_left_unknown_is_read_first_the_next_time() -> None:
+async def test_single_close_left_unknown_is_read_first_by_the_next_call() -> None:
     api = Api([1], latency=9.0)
     async with client_of(api) as client:
         with pytest.raises(OutcomeUnknownError):
             await client.smart_trades.close_by_market(1, deadline=5)
-        api.apply(1)  # it had left, and is carried out after all
+        api.apply(1)  # it had been sent, and is carried out after all
         task = asyncio.create_task(client.smart_trades.close_by_market(1))
         assert (await task).status.code in {"panic_sell_pending", "panic_sold"}
     assert api.count("POST") == 1
 
 
-async def test_a_close_cancelled_in_flight_is_read_first_the_next_time() -> None:
+async def test_close_cancelled_in_flight_is_read_first_by_the_next_call() -> None:
     api = Api([1], latency=9.0)
     async with client_of(api) as client:
         task = asyncio.create_task(client.smart_trades.close_by_market(1))

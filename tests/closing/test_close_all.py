@@ -1,4 +1,4 @@
-"""Closing everything, and waiting until it is closed."""
+"""close_all, and wait_until_closed."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_close_all_does_not_stop_after_the_ten_of_the_apis_default_page() -> None:
+async def test_close_all_reads_every_page_of_the_listing() -> None:
     api = Api(range(1, 251))
     report = await close_all(api)
     assert len(report) == 250
@@ -40,7 +40,7 @@ async def test_close_all_does_not_stop_after_the_ten_of_the_apis_default_page() 
     assert all(query["per_page"] == "100" for query in api.listed)
 
 
-async def test_close_all_leaves_what_cannot_be_closed_alone() -> None:
+async def test_close_all_skips_trades_that_cannot_be_closed() -> None:
     api = Api(range(1, 6))
     api.status |= {2: "waiting_position", 3: "panic_sold", 4: "panic_sell_pending"}
     report = await close_all(api)
@@ -48,24 +48,24 @@ async def test_close_all_leaves_what_cannot_be_closed_alone() -> None:
     assert api.posts.keys() == {1, 5}
 
 
-async def test_close_all_ends_with_a_listing_that_shows_nothing_closable() -> None:
+async def test_close_all_repeats_the_listing_until_it_shows_nothing_closable() -> None:
     api = Api([1, 2])
     real_close = api.apply
 
-    def opens_another(trade_id: int) -> httpx.Response:
+    def close_and_open_another(trade_id: int) -> httpx.Response:
         if trade_id == 2:
-            api.status[3] = "waiting_targets"  # a bot opens one while we close
+            api.status[3] = "waiting_targets"  # a bot opens one in the meantime
         return real_close(trade_id)
 
-    api.apply = opens_another  # type: ignore[method-assign]
+    api.apply = close_and_open_another  # type: ignore[method-assign]
     report = await close_all(api)
     assert sorted(outcome.trade_id for outcome in report) == [1, 2, 3]
     assert report.ok
-    # Three listings, each with a page of trades and the empty one that ends it.
+    # Three listings, each with a page of trades and the empty page that ends it.
     assert api.count("GET", "/v2/smart_trades") == 6
 
 
-async def test_the_filters_are_the_servers_and_only_what_they_let_through_is_closed() -> None:
+async def test_close_all_sends_the_filters_and_closes_only_trades_that_pass_them() -> None:
     api = Api([1, 2])
     report = await close_all(api, pair="USDT_1INCH", account_id=32402783)
     assert len(report) == 2
@@ -75,7 +75,7 @@ async def test_the_filters_are_the_servers_and_only_what_they_let_through_is_clo
     assert len(await close_all(Api([1, 2]), pair="USDT_BTC")) == 0
 
 
-async def test_a_dry_run_closes_nothing_and_names_what_would_be_closed() -> None:
+async def test_close_all_dry_run_closes_nothing_and_lists_what_would_be_closed() -> None:
     api = Api([1, 2, 3])
     api.status[2] = "waiting_position"
     report = await close_all(api, dry_run=True)
@@ -90,7 +90,7 @@ async def test_a_dry_run_closes_nothing_and_names_what_would_be_closed() -> None
     assert len(plan) == 3
 
 
-async def test_pending_trades_are_cancelled_where_asked_for() -> None:
+async def test_close_all_with_pending_cancel_cancels_pending_trades() -> None:
     api = Api([1, 2, 3])
     api.status |= {2: "waiting_position", 3: "created"}
     report = await close_all(api, pending="cancel")
@@ -104,7 +104,7 @@ async def test_pending_trades_are_cancelled_where_asked_for() -> None:
     assert (api.count("DELETE"), set(api.posts)) == (1, {1})
 
 
-async def test_a_trade_that_is_entered_while_its_cancel_is_refused_is_closed_after_all() -> None:
+async def test_entry_filled_while_its_cancel_is_refused_is_closed() -> None:
     async def entered(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "waiting_targets"
         return error(422, text="already entered")
@@ -117,14 +117,14 @@ async def test_a_trade_that_is_entered_while_its_cancel_is_refused_is_closed_aft
     assert api.accepted.keys() == {1, 2}
 
 
-async def test_what_to_do_with_pending_trades_must_be_known() -> None:
+async def test_close_all_refuses_an_invalid_pending_option() -> None:
     api = Api([1])
     with pytest.raises(InvalidRequestError, match='"leave" or "cancel"'):
         await close_all(api, pending="close")
     assert api.requests == []
 
 
-async def test_a_refused_close_is_not_tried_round_after_round() -> None:
+async def test_close_all_does_not_retry_a_refused_close_in_every_round() -> None:
     api = Api([1, 2])
     api.faults[1] = [answering(lambda: error(422, text="below minimum"))] * 9
     report = await close_all(api)
@@ -132,7 +132,7 @@ async def test_a_refused_close_is_not_tried_round_after_round() -> None:
     assert api.posts[1] == 1
 
 
-async def test_what_is_unknown_is_tried_again_when_a_listing_shows_it_open() -> None:
+async def test_close_all_retries_an_unknown_close_when_a_listing_shows_it_open() -> None:
     api = Api([1])
     api.faults[1] = [unavailable_before] * 7
     report = await close_all(api)
@@ -140,7 +140,7 @@ async def test_what_is_unknown_is_tried_again_when_a_listing_shows_it_open() -> 
     assert api.posts[1] == 8
 
 
-async def test_rounds_end_with_the_attempts_of_the_policy() -> None:
+async def test_close_all_rounds_are_limited_by_the_attempts_of_the_retry_policy() -> None:
     api = Api([1])
     api.faults[1] = [unavailable_before] * 9
     async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
@@ -149,23 +149,23 @@ async def test_rounds_end_with_the_attempts_of_the_policy() -> None:
     assert api.posts[1] == 1
 
 
-async def test_what_opens_while_the_last_round_closes_is_found() -> None:
+async def test_close_all_finds_trades_opened_during_its_last_round() -> None:
     api = Api([1])
     real_close = api.apply
 
-    def opens_another(trade_id: int) -> httpx.Response:
+    def close_and_open_another(trade_id: int) -> httpx.Response:
         if trade_id < 4:
             api.status[trade_id + 1] = "waiting_targets"
         return real_close(trade_id)
 
-    api.apply = opens_another  # type: ignore[method-assign]
+    api.apply = close_and_open_another  # type: ignore[method-assign]
     async with client_of(api, retry=RetryPolicy(attempts=1)) as client:
         report = await client.smart_trades.close_all()
     assert [outcome.trade_id for outcome in report] == [1, 2, 3, 4]
     assert report.ok
 
 
-async def test_no_open_trade_is_missed_because_others_leave_the_list_while_it_is_read() -> None:
+async def test_close_all_misses_no_open_trade_when_rows_leave_the_list_between_pages() -> None:
     api = Api(range(1, 101), latency=1.0)
     api.close_delay = 5.5
     api.status[101] = "waiting_position"
@@ -183,7 +183,7 @@ async def test_no_open_trade_is_missed_because_others_leave_the_list_while_it_is
     assert api.accepted.keys() == set(range(1, 102))
 
 
-async def test_a_list_that_never_settles_is_not_read_for_ever() -> None:
+async def test_close_all_stops_reading_a_list_that_never_settles() -> None:
     api = Api([1])
     rows = iter(range(10_000, 10**9, 100))
 
@@ -201,7 +201,7 @@ async def test_a_list_that_never_settles_is_not_read_for_ever() -> None:
     assert api.count("GET") == 10
 
 
-async def test_a_dry_run_keeps_the_deadline_too() -> None:
+async def test_close_all_dry_run_respects_the_deadline() -> None:
     api = Api([1], latency=5.0)
     with pytest.raises(RequestNotSentError, match="deadline of 1 s"):
         await close_all(api, dry_run=True, deadline=1)
@@ -222,7 +222,7 @@ async def test_bad_options_are_refused_before_anything_is_sent() -> None:
     assert api.requests == []
 
 
-async def test_listing_yields_each_trade_once_page_by_page() -> None:
+async def test_list_yields_each_trade_once_page_by_page() -> None:
     api = Api(range(1, 251))
     async with client_of(api) as client:
         listed = [trade.id async for trade in client.smart_trades.list(status="all")]
@@ -232,13 +232,13 @@ async def test_listing_yields_each_trade_once_page_by_page() -> None:
             await client.smart_trades.list_page(per_page=101)
 
 
-async def test_confirming_everything_ends_with_all_of_it_closed() -> None:
+async def test_close_all_with_confirm_reports_every_trade_closed() -> None:
     api = Api(range(1, 31))
     report = await close_all(api, confirm=True)
     assert report.counts == {CloseState.CLOSED: 30}
 
 
-async def test_a_first_listing_that_fails_is_raised_for_nothing_was_closed() -> None:
+async def test_close_all_raises_if_its_first_listing_fails() -> None:
     api = Api([1])
     api.on_list = lambda _: httpx.Response(500)
     with pytest.raises(ServerError):
@@ -246,7 +246,7 @@ async def test_a_first_listing_that_fails_is_raised_for_nothing_was_closed() -> 
     assert api.count("POST") == 0
 
 
-async def test_a_listing_that_fails_for_another_reason_is_raised_as_it_is() -> None:
+async def test_close_all_raises_a_refused_listing_unchanged() -> None:
     api = Api([1])
     api.on_list = lambda _: error(422)
     async with client_of(api) as client:
@@ -254,7 +254,7 @@ async def test_a_listing_that_fails_for_another_reason_is_raised_as_it_is() -> N
             await client.smart_trades.close_all(deadline=30)
 
 
-async def test_a_last_listing_that_fails_is_told_in_the_report() -> None:
+async def test_close_all_reports_a_failed_last_listing_as_unlisted() -> None:
     api = Api([1, 2])
     api.on_list = lambda _: httpx.Response(500) if api.accepted else None
     report = await close_all(api)
@@ -265,7 +265,7 @@ async def test_a_last_listing_that_fails_is_told_in_the_report() -> None:
         report.raise_for_failures()
 
 
-async def test_the_deadline_covers_the_listings_too() -> None:
+async def test_close_all_deadline_covers_the_listings() -> None:
     api = Api(range(1, 11), latency=4.0)
     with pytest.raises(RequestNotSentError, match="deadline of 3 s"):
         await close_all(api, deadline=3.0)
@@ -275,7 +275,7 @@ async def test_the_deadline_covers_the_listings_too() -> None:
     assert not report.ok
 
 
-async def test_a_refused_key_stops_everything() -> None:
+async def test_refused_key_stops_close_all() -> None:
     api = Api(range(1, 51), latency=0.1)
     for trade_id in api.status:
         api.faults[trade_id] = [answering(lambda: error(401, "signature_invalid"))] * 9
@@ -285,10 +285,10 @@ async def test_a_refused_key_stops_everything() -> None:
     assert len(api.requests) < 30
 
 
-# --- waiting
+# --- wait_until_closed
 
 
-async def test_waiting_ends_when_the_status_of_each_says_that_it_is_over() -> None:
+async def test_wait_until_closed_ends_when_every_status_is_final() -> None:
     api = Api([1, 2, 3])
     api.failing[2] = "Insufficient balance"
     async with client_of(api) as client:
@@ -302,17 +302,17 @@ async def test_waiting_ends_when_the_status_of_each_says_that_it_is_over() -> No
     assert api.count("POST") == 2
 
 
-async def test_waiting_too_long_ends_in_a_report_of_what_was_last_seen() -> None:
+async def test_wait_until_closed_timeout_reports_the_last_status_seen() -> None:
     api = Api([1, 2, 3])
     api.close_delay = 1000.0
 
-    async def some(trade_id: int) -> httpx.Response | None:
+    async def fail_for_three(trade_id: int) -> httpx.Response | None:
         return httpx.Response(500) if trade_id == 3 else None
 
-    def only_two(_: httpx.Request) -> httpx.Response:
+    def list_two(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=[api.trade(1), trade_json(2, "panic_sell_pending")])
 
-    api.on_read, api.on_list = some, only_two
+    api.on_read, api.on_list = fail_for_three, list_two
     async with client_of(api) as client:
         report = await client.smart_trades.wait_until_closed([1, 2, 3], timeout=60)
     assert now() == 60.0
@@ -325,40 +325,40 @@ async def test_waiting_too_long_ends_in_a_report_of_what_was_last_seen() -> None
     assert isinstance(report[3].error, ServerError)
 
 
-async def test_waiting_for_what_cannot_even_be_read_once_is_unknown() -> None:
+async def test_wait_until_closed_without_any_read_in_time_reports_unknown() -> None:
     async with client_of(Api([1], latency=60.0)) as client:
         report = await client.smart_trades.wait_until_closed([1], timeout=5)
     assert report[1].state is CloseState.UNKNOWN
     assert "could not be read in time" in str(report[1].error)
 
 
-async def test_waiting_ends_when_the_key_is_refused() -> None:
-    async def refused(_: int) -> httpx.Response:
+async def test_wait_until_closed_ends_when_the_key_is_refused() -> None:
+    async def refuse(_: int) -> httpx.Response:
         return error(401, "signature_invalid")
 
     api = Api([1])
-    api.on_read = refused
+    api.on_read = refuse
     async with client_of(api) as client:
         report = await client.smart_trades.wait_until_closed([1])
     assert isinstance(report[1].error, AuthenticationError)
 
 
-async def test_a_refused_key_is_not_tried_for_every_trade() -> None:
-    def refused(_: httpx.Request) -> httpx.Response:
+async def test_refused_key_is_not_tried_for_every_trade() -> None:
+    def refuse_list(_: httpx.Request) -> httpx.Response:
         return error(401, "signature_invalid")
 
-    async def refused_too(_: int) -> httpx.Response:
+    async def refuse_read(_: int) -> httpx.Response:
         return error(401, "signature_invalid")
 
     api = Api(range(1, 51))
-    api.on_list, api.on_read = refused, refused_too
+    api.on_list, api.on_read = refuse_list, refuse_read
     async with client_of(api) as client:
         report = await client.smart_trades.wait_until_closed(range(1, 51))
     assert all(isinstance(outcome.error, AuthenticationError) for outcome in report)
     assert len(api.requests) == 1
 
 
-async def test_waiting_for_250_reads_pages_not_trades() -> None:
+async def test_wait_until_closed_of_250_trades_reads_pages_instead_of_single_trades() -> None:
     api = Api(range(1, 251))
     async with client_of(api) as client:
         await client.smart_trades.close_many(list(api.status))
@@ -368,7 +368,7 @@ async def test_waiting_for_250_reads_pages_not_trades() -> None:
     assert len(api.requests) - before <= 9
 
 
-async def test_a_coroutine_function_is_no_callback() -> None:
+async def test_close_many_refuses_a_coroutine_function_as_callback() -> None:
     async def wrong(_: object) -> None: ...
 
     async with client_of(Api([1])) as client:

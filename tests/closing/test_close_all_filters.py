@@ -1,4 +1,4 @@
-"""Closing everything that passes filters: what the server lists is held against them again."""
+"""close_all with filters: the client checks the filters again on what the server lists."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ from threecommas_async import CloseState, InvalidRequestError
 pytestmark = pytest.mark.looptime
 
 
-def other_account(api: Api, *trade_ids: int) -> None:
+def list_as_other_account(api: Api, *trade_ids: int) -> None:
     def on_list(request: httpx.Request) -> httpx.Response:
         rows = [api.trade(i) for i in api.status]
         for row in rows:
@@ -20,11 +20,11 @@ def other_account(api: Api, *trade_ids: int) -> None:
     api.on_list = on_list
 
 
-async def test_what_the_server_lists_against_the_filters_is_not_closed(
+async def test_close_all_skips_listed_trades_that_do_not_pass_the_filters(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     api = Api([1, 2, 3])
-    other_account(api, 2, 3)
+    list_as_other_account(api, 2, 3)
     account_id = api.trade(1)["account"]["id"]
     report = await close_all(api, account_id=account_id)
     assert states(report) == {1: CloseState.ACCEPTED}
@@ -33,7 +33,7 @@ async def test_what_the_server_lists_against_the_filters_is_not_closed(
 
 
 @pytest.mark.parametrize("name", ["account_id", "pair", "type", "base", "quote"])
-async def test_what_cannot_be_held_against_a_filter_is_named_and_not_closed(name: str) -> None:
+async def test_trade_without_the_filtered_field_is_reported_and_not_closed(name: str) -> None:
     def on_list(request: httpx.Request) -> httpx.Response:
         row = api.trade(1)
         row["account"], row["pair"], row["data"]["type"] = None, None, None
@@ -43,7 +43,7 @@ async def test_what_cannot_be_held_against_a_filter_is_named_and_not_closed(name
     api.on_list = on_list
     report = await close_all(api, **{name: 5 if name == "account_id" else "USDT"})
     assert states(report) == {1: CloseState.NOT_SENT}
-    assert "does not tell whether it passes" in str(report[1].error)
+    assert "does not show whether it passes" in str(report[1].error)
     assert not report.ok
     assert report.leftovers == (1,)
 
@@ -65,7 +65,7 @@ async def test_what_cannot_be_held_against_a_filter_is_named_and_not_closed(name
         ("USDT_BTCST_USDT", {"base": "BTC"}, False),
     ],
 )
-async def test_pairs_are_held_against_the_filters(
+async def test_pair_filters_match_all_spellings_of_a_pair(
     pair: str,
     filters: dict[str, str],
     closed: bool,  # noqa: FBT001 - a column of the table
@@ -80,7 +80,7 @@ async def test_pairs_are_held_against_the_filters(
     assert (api.posts[1] == 1) is closed
 
 
-async def test_a_currency_is_not_taken_for_another_that_begins_like_it() -> None:
+async def test_base_filter_does_not_match_a_currency_with_the_same_prefix() -> None:
     def on_list(request: httpx.Request) -> httpx.Response:
         rows = [{**api.trade(1), "pair": "USDT_TUSD"}, {**api.trade(2), "pair": "USDT_T"}]
         return httpx.Response(200, json=rows if request.url.params["page"] == "1" else [])
@@ -93,7 +93,7 @@ async def test_a_currency_is_not_taken_for_another_that_begins_like_it() -> None
     assert set(api.posts) == {2}
 
 
-async def test_deals_are_held_against_the_filters_too() -> None:
+async def test_deals_close_all_skips_deals_that_do_not_pass_the_filters() -> None:
     log: list[str] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -111,8 +111,8 @@ async def test_deals_are_held_against_the_filters_too() -> None:
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-async def test_filters_that_match_nothing_while_trades_are_open_are_no_success(
-    dry_run: bool,  # noqa: FBT001 - both ways
+async def test_filters_that_match_nothing_while_trades_are_open_are_not_ok(
+    dry_run: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     api = Api([1, 2, 3])
     account = api.trade(1)["account"]["id"]
@@ -126,12 +126,12 @@ async def test_filters_that_match_nothing_while_trades_are_open_are_no_success(
     assert api.count("POST") == 0
 
 
-async def test_filters_that_match_nothing_while_nothing_is_open_are_a_success() -> None:
+async def test_filters_that_match_nothing_while_no_trade_is_open_are_ok() -> None:
     report = await close_all(Api(), pair="USDT_BTC")
     assert (report.ok, report.unmatched) == (True, None)
 
 
-async def test_what_is_open_is_named_only_so_far_as_a_person_reads() -> None:
+async def test_unmatched_error_names_at_most_ten_open_pairs() -> None:
     def on_list(request: httpx.Request) -> httpx.Response:
         rows = [{**api.trade(1), "id": i, "pair": f"USDT_C{i}"} for i in range(1, 31)]
         if "pair" in request.url.params or request.url.params["page"] != "1":
@@ -145,7 +145,7 @@ async def test_what_is_open_is_named_only_so_far_as_a_person_reads() -> None:
     assert str(report.unmatched).endswith("and 20 more")
 
 
-async def test_a_deadline_that_passes_while_it_is_asked_what_is_open_is_no_defect() -> None:
+async def test_deadline_during_the_unfiltered_listing_leaves_unmatched_unset() -> None:
     api = Api([1, 2, 3], latency=2.0)
     report = await close_all(api, pair="USDT_BTCC", deadline=3)
     assert (len(report), report.unmatched) == (0, None)

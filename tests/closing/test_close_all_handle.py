@@ -1,4 +1,4 @@
-"""Closing everything through its handle: awaited, iterated, looked at, left at any moment."""
+"""close_all as a handle: awaited, iterated, inspected, and left at any moment."""
 
 import asyncio
 from typing import Any
@@ -6,7 +6,15 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support import Api, client_of, close_all, error, holds_against, states, trade_json
+from tests.support import (
+    Api,
+    assert_report_is_true,
+    client_of,
+    close_all,
+    error,
+    states,
+    trade_json,
+)
 from threecommas_async import (
     CloseBatch,
     CloseFailedError,
@@ -26,16 +34,18 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def told(outcomes: list[CloseOutcome[SmartTrade]]) -> list[tuple[int, CloseState]]:
+def states_in_order(outcomes: list[CloseOutcome[SmartTrade]]) -> list[tuple[int, CloseState]]:
     return [(outcome.trade_id, outcome.state) for outcome in outcomes]
 
 
-async def no_connection(_: Api, __: int) -> httpx.Response:
+async def fail_to_connect(_: Api, __: int) -> httpx.Response:
     raise httpx.ConnectError("refused")
 
 
-async def left_in(api: Api, seconds: float, **options: Any) -> CloseBatch[SmartTrade]:
-    """Await `close_all` for so long, and return its handle when the task is over."""
+async def cancel_close_all_after(
+    api: Api, seconds: float, **options: Any
+) -> CloseBatch[SmartTrade]:
+    """Await `close_all` for `seconds`, then cancel it and return its handle."""
     async with client_of(api, max_connections=2) as client:
         batch = client.smart_trades.close_all(**options)
         with pytest.raises(TimeoutError):
@@ -48,10 +58,10 @@ async def left_in(api: Api, seconds: float, **options: Any) -> CloseBatch[SmartT
     return batch
 
 
-# --- the same kind of handle as that of `close_many`
+# --- the same kind of handle as `close_many` returns
 
 
-async def test_nothing_is_sent_before_it_is_awaited_and_then_it_may_be_a_task() -> None:
+async def test_close_all_sends_nothing_before_it_is_awaited_and_can_be_wrapped_in_a_task() -> None:
     api = Api([1, 2])
     async with client_of(api) as client:
         batch = client.smart_trades.close_all()
@@ -63,13 +73,13 @@ async def test_nothing_is_sent_before_it_is_awaited_and_then_it_may_be_a_task() 
     assert (batch.report, len(batch)) == (report, 2)
 
 
-async def test_one_that_is_never_awaited_says_so() -> None:
+async def test_close_all_warns_if_it_is_never_awaited() -> None:
     async with client_of(Api()) as client:
         with pytest.warns(RuntimeWarning, match="close of everything was never awaited"):
             client.smart_trades.close_all()
 
 
-async def test_bad_arguments_are_refused_at_the_call() -> None:
+async def test_close_all_refuses_bad_arguments_at_the_call() -> None:
     async def wrong(_: object) -> None: ...
 
     async with client_of(Api()) as client:
@@ -83,7 +93,7 @@ async def test_bad_arguments_are_refused_at_the_call() -> None:
             client.deals.close_all(bot_id=-1)
 
 
-async def test_each_outcome_is_given_as_it_becomes_known() -> None:
+async def test_iterating_close_all_yields_each_outcome_as_it_becomes_known() -> None:
     api = Api([1, 2, 3], latency=1.0)
     given: list[tuple[int, float]] = []
     async with client_of(api, max_connections=1) as client:
@@ -95,15 +105,15 @@ async def test_each_outcome_is_given_as_it_becomes_known() -> None:
     assert batch.report.ok
 
 
-async def test_what_a_dry_run_has_found_is_given_too() -> None:
+async def test_iterating_a_dry_run_yields_what_it_found() -> None:
     async with client_of(Api([1, 2])) as client:
         plan = client.smart_trades.close_all(dry_run=True)
         given = [outcome async for outcome in plan]
-    assert told(given) == [(1, CloseState.NOT_SENT), (2, CloseState.NOT_SENT)]
+    assert states_in_order(given) == [(1, CloseState.NOT_SENT), (2, CloseState.NOT_SENT)]
     assert (plan.report.leftovers, plan.report.unlisted) == ((1, 2), None)
 
 
-async def test_a_first_listing_that_fails_is_raised_from_the_loop_too() -> None:
+async def test_iterating_close_all_raises_if_its_first_listing_fails() -> None:
     api = Api([1])
     api.on_list = lambda _: httpx.Response(500)
     async with client_of(api) as client:
@@ -114,10 +124,10 @@ async def test_a_first_listing_that_fails_is_raised_from_the_loop_too() -> None:
     assert not batch.report.ok
 
 
-# --- the report, at any moment
+# --- the report at any moment
 
 
-async def test_the_report_is_never_all_well_before_a_last_listing_has_shown_it() -> None:
+async def test_close_all_report_is_not_ok_before_its_last_listing() -> None:
     api = Api([1, 2], latency=1.0)
     seen: list[tuple[float, int, bool]] = []
     async with client_of(api) as client:
@@ -129,57 +139,57 @@ async def test_the_report_is_never_all_well_before_a_last_listing_has_shown_it()
             seen.append((now(), len(batch.report), batch.report.ok))
     assert seen == [
         (0.0, 0, False),
-        (1.25, 2, False),  # a page is there, the last is not
+        (1.25, 2, False),  # the first page is there, the last is not
         (2.5, 2, False),  # both are in flight
         (3.75, 2, False),  # accepted, and being listed again
-        (5.0, 2, False),  # the last page of that arrives now
+        (5.0, 2, False),  # the last page of that listing arrives now
         (6.25, 2, True),
     ]
 
 
-async def test_cancelled_while_it_lists_it_names_what_has_been_listed_so_far() -> None:
+async def test_close_all_cancelled_while_listing_reports_the_trades_listed_so_far() -> None:
     api = Api(range(1, 151), latency=1.0)
-    batch = await left_in(api, 1.5)
+    batch = await cancel_close_all_after(api, 1.5)
     assert batch.report.counts == {CloseState.NOT_SENT: 100}
     assert batch.report[1].trade is not None
     assert batch.report.unlisted is not None
     assert api.count("POST") == 0
 
 
-async def test_cancelled_while_it_closes_it_tells_what_was_in_flight() -> None:
+async def test_close_all_cancelled_while_closing_reports_closes_in_flight_as_unknown() -> None:
     api = Api(range(1, 7), latency=1.0)
-    heard: list[CloseOutcome[SmartTrade]] = []
-    batch = await left_in(api, 3.5, on_outcome=heard.append)
+    reported: list[CloseOutcome[SmartTrade]] = []
+    batch = await cancel_close_all_after(api, 3.5, on_outcome=reported.append)
     assert batch.report.counts == {
         CloseState.ACCEPTED: 2,
         CloseState.UNKNOWN: 2,
         CloseState.NOT_SENT: 2,
     }
-    assert {outcome.trade_id: outcome.state for outcome in heard} == states(batch.report)
-    holds_against(api, batch.report)
+    assert {outcome.trade_id: outcome.state for outcome in reported} == states(batch.report)
+    assert_report_is_true(api, batch.report)
 
 
-async def test_cancelled_before_its_cancels_it_says_that_they_were_not_sent() -> None:
+async def test_close_all_cancelled_before_its_cancels_reports_them_as_not_sent() -> None:
     api = Api([1, 2], latency=1.0)
     api.status[2] = "waiting_position"
-    batch = await left_in(api, 2.5, pending="cancel")
+    batch = await cancel_close_all_after(api, 2.5, pending="cancel")
     assert states(batch.report) == {1: CloseState.UNKNOWN, 2: CloseState.NOT_SENT}
     assert batch.report[2].trade is not None
     assert "safe to close again" in str(batch.report[2].error)
 
 
-async def test_cancelled_while_it_lists_again_it_keeps_what_it_has_closed() -> None:
+async def test_close_all_cancelled_while_listing_again_keeps_its_closed_trades() -> None:
     api = Api([1, 2], latency=1.0)
-    batch = await left_in(api, 3.5)
+    batch = await cancel_close_all_after(api, 3.5)
     assert states(batch.report) == dict.fromkeys([1, 2], CloseState.ACCEPTED)
     assert batch.report.unlisted is not None
     assert not batch.report.ok
 
 
-async def test_cancelled_in_its_second_round_it_counts_both() -> None:
+async def test_close_all_cancelled_in_its_second_round_counts_the_attempts_of_both() -> None:
     api = Api([1], latency=1.0)
     async with client_of(api, retry=RetryPolicy(attempts=2, backoff=0.0)) as client:
-        api.faults[1] = [no_connection, no_connection]
+        api.faults[1] = [fail_to_connect, fail_to_connect]
         batch = client.smart_trades.close_all()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(6.5):  # two listings of two pages, two POSTs, one more
@@ -189,7 +199,7 @@ async def test_cancelled_in_its_second_round_it_counts_both() -> None:
     assert batch.report[1].elapsed == 6.5
 
 
-async def test_the_report_of_one_that_is_over_does_not_change_any_more() -> None:
+async def test_report_of_a_finished_close_all_does_not_change() -> None:
     api = Api([1], latency=1.0)
     async with client_of(api) as client:
         batch = client.smart_trades.close_all()
@@ -205,7 +215,7 @@ async def test_the_report_of_one_that_is_over_does_not_change_any_more() -> None
 # --- left early
 
 
-async def test_leaving_the_loop_stops_it_in_that_very_moment() -> None:
+async def test_leaving_the_loop_stops_close_all_at_once() -> None:
     api = Api(range(1, 31), latency=0.1)
     async with client_of(api) as client:
         batch = client.smart_trades.close_all()
@@ -215,12 +225,12 @@ async def test_leaving_the_loop_stops_it_in_that_very_moment() -> None:
         await asyncio.sleep(10)
     assert set(api.posts) == sent
     assert len(report) == 30
-    holds_against(api, report)
+    assert_report_is_true(api, report)
     assert batch.report.counts == report.counts
     assert report.unlisted is not None
 
 
-async def test_closing_the_iterator_while_it_lists_sends_nothing_more() -> None:
+async def test_closing_the_iterator_while_close_all_lists_sends_nothing_more() -> None:
     api = Api(range(1, 301), latency=1.0)
     async with client_of(api) as client:
         outcomes = aiter(client.smart_trades.close_all())
@@ -236,31 +246,31 @@ async def test_closing_the_iterator_while_it_lists_sends_nothing_more() -> None:
 # --- rounds
 
 
-async def test_what_is_tried_again_is_told_once_it_is_final() -> None:
+async def test_retried_trade_is_reported_once_with_its_final_outcome() -> None:
     api = Api([1, 2])
-    api.faults[1] = [no_connection] * 5
-    heard: list[CloseOutcome[SmartTrade]] = []
+    api.faults[1] = [fail_to_connect] * 5
+    reported: list[CloseOutcome[SmartTrade]] = []
     async with client_of(api) as client:
-        batch = client.smart_trades.close_all(on_outcome=heard.append)
+        batch = client.smart_trades.close_all(on_outcome=reported.append)
         given = [outcome async for outcome in batch]
-    assert told(heard) == [(2, CloseState.ACCEPTED), (1, CloseState.ACCEPTED)]
-    assert given == heard
+    assert states_in_order(reported) == [(2, CloseState.ACCEPTED), (1, CloseState.ACCEPTED)]
+    assert given == reported
     assert batch.report[1].attempts == 6
 
 
-async def test_what_is_tried_to_no_avail_is_told_in_the_end() -> None:
+async def test_trade_retried_in_vain_is_reported_once_at_the_end() -> None:
     api = Api([1, 2])
-    api.faults[1] = [no_connection] * 9
-    heard: list[CloseOutcome[SmartTrade]] = []
+    api.faults[1] = [fail_to_connect] * 9
+    reported: list[CloseOutcome[SmartTrade]] = []
     async with client_of(api, retry=RetryPolicy(attempts=2)) as client:
-        report = await client.smart_trades.close_all(on_outcome=heard.append)
-    assert told(heard) == [(2, CloseState.ACCEPTED), (1, CloseState.NOT_SENT)]
-    assert heard[-1] is report[1]
+        report = await client.smart_trades.close_all(on_outcome=reported.append)
+    assert states_in_order(reported) == [(2, CloseState.ACCEPTED), (1, CloseState.NOT_SENT)]
+    assert reported[-1] is report[1]
     assert api.posts[1] == 4
 
 
-def listing_afterwards(api: Api, status: str, reason: str | None = None) -> None:
-    """Let listings show each trade with this status, once something was asked of one."""
+def list_with_status_after_first_post(api: Api, status: str, reason: str | None = None) -> None:
+    """Make listings show each trade with this status once something was POSTed."""
 
     def on_list(request: httpx.Request) -> httpx.Response | None:
         if not api.posts:
@@ -273,60 +283,60 @@ def listing_afterwards(api: Api, status: str, reason: str | None = None) -> None
     api.on_list = on_list
 
 
-async def test_what_the_last_listing_shows_as_failed_is_not_reported_as_accepted() -> None:
+async def test_close_that_the_last_listing_shows_failed_is_reported_failed() -> None:
     api = Api([1])
-    listing_afterwards(api, "failed", "Insufficient balance")
-    heard: list[CloseOutcome[SmartTrade]] = []
-    report = await close_all(api, on_outcome=heard.append)
+    list_with_status_after_first_post(api, "failed", "Insufficient balance")
+    reported: list[CloseOutcome[SmartTrade]] = []
+    report = await close_all(api, on_outcome=reported.append)
     assert states(report) == {1: CloseState.FAILED}
     failure = report[1].error
     assert isinstance(failure, CloseFailedError)
     assert failure.reason == "Insufficient balance"
     assert (report.ok, report.leftovers, report[1].attempts) == (False, (1,), 1)
-    assert told(heard) == [(1, CloseState.ACCEPTED), (1, CloseState.FAILED)]
+    assert states_in_order(reported) == [(1, CloseState.ACCEPTED), (1, CloseState.FAILED)]
 
 
-async def test_what_the_last_listing_shows_closing_is_not_left_unknown() -> None:
-    async def lost(api: Api, trade_id: int) -> httpx.Response:
+async def test_close_that_the_last_listing_shows_closing_is_not_left_unknown() -> None:
+    async def close_and_lose_answer(api: Api, trade_id: int) -> httpx.Response:
         api.apply(trade_id)
         raise httpx.ReadError("reset")
 
-    async def unreadable(_: int) -> httpx.Response:
+    async def fail_read(_: int) -> httpx.Response:
         return httpx.Response(500)
 
     api = Api([1, 2])
-    api.faults = {1: [lost], 2: [no_connection] * 5}
-    api.on_read = unreadable
-    listing_afterwards(api, "panic_sell_pending")
+    api.faults = {1: [close_and_lose_answer], 2: [fail_to_connect] * 5}
+    api.on_read = fail_read
+    list_with_status_after_first_post(api, "panic_sell_pending")
     report = await close_all(api)
     assert states(report) == {1: CloseState.ACCEPTED, 2: CloseState.ALREADY_CLOSED}
     assert report.ok
     assert report[1].error is None
 
 
-async def test_a_code_that_nobody_knows_takes_nothing_back() -> None:
+async def test_unknown_status_code_in_the_last_listing_leaves_an_accepted_close_accepted() -> None:
     api = Api([1])
-    listing_afterwards(api, "brand_new")
+    list_with_status_after_first_post(api, "brand_new")
     assert states(await close_all(api)) == {1: CloseState.ACCEPTED}
 
 
-async def test_a_refusal_stands_though_the_last_listing_shows_the_trade_closing() -> None:
-    async def refused(_: Api, __: int) -> httpx.Response:
+async def test_refused_close_stays_rejected_when_the_last_listing_shows_the_trade_closing() -> None:
+    async def refuse(_: Api, __: int) -> httpx.Response:
         return error(422, text="below minimum")
 
     api = Api([1])
-    api.faults[1] = [refused]
-    listing_afterwards(api, "panic_sell_pending")
+    api.faults[1] = [refuse]
+    list_with_status_after_first_post(api, "panic_sell_pending")
     assert states(await close_all(api)) == {1: CloseState.REJECTED}
 
 
-async def test_a_refused_key_is_the_reason_of_cancels_that_were_not_begun() -> None:
-    async def refused(_: Api, __: int) -> httpx.Response:
+async def test_refused_key_is_the_error_of_cancels_that_were_not_sent() -> None:
+    async def refuse(_: Api, __: int) -> httpx.Response:
         return error(401, "signature_invalid")
 
     api = Api([1, 2])
     api.status[2] = "waiting_position"
-    api.faults[1] = [refused]
+    api.faults[1] = [refuse]
     report = await close_all(api, pending="cancel")
     assert states(report) == dict.fromkeys([1, 2], CloseState.NOT_SENT)
     assert report[2].error is report[1].error
@@ -336,7 +346,7 @@ async def test_a_refused_key_is_the_reason_of_cancels_that_were_not_begun() -> N
 # --- deadlines
 
 
-async def test_a_deadline_in_mid_close_ends_in_a_report_with_every_trade() -> None:
+async def test_deadline_during_close_all_reports_every_trade() -> None:
     api = Api(range(1, 6), latency=1.0)
     limiter = SlidingWindowLimiter(limit=4, window=60.0, reserve=0)
     async with client_of(api, limiter=limiter) as client:
@@ -345,14 +355,16 @@ async def test_a_deadline_in_mid_close_ends_in_a_report_with_every_trade() -> No
     report = batch.report
     assert report.counts == {CloseState.ACCEPTED: 2, CloseState.NOT_SENT: 3}
     assert "before the deadline of 30 s" in str(report.unlisted)
+    not_sent = [outcome.error for outcome in report if outcome.state is CloseState.NOT_SENT]
+    assert all("deadline of 30 s" in str(error) for error in not_sent)
     assert {outcome.trade_id: outcome for outcome in given} == {o.trade_id: o for o in report}
     assert len(given) == 5
 
 
-# --- a whole bot
+# --- all deals of a bot
 
 
-async def test_a_whole_bots_request_that_had_not_left_has_done_nothing() -> None:
+async def test_close_all_of_a_bot_cancelled_before_its_request_was_sent_reports_not_sent() -> None:
     async def api(request: httpx.Request) -> httpx.Response:
         assert request.method == "GET"
         rows = [{"id": i, "bot_id": 9, "status": "bought"} for i in (1, 2)]

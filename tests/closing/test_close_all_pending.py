@@ -1,4 +1,4 @@
-"""Closing everything, entries not filled included: cancelled only while a read shows them so."""
+"""close_all of unfilled entries: cancelled only while a read shows them unfilled."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ from threecommas_async import (
 pytestmark = pytest.mark.looptime
 
 
-async def test_an_entry_that_says_it_is_filled_is_not_cancelled() -> None:
+async def test_entry_flagged_as_filled_is_not_cancelled() -> None:
     def on_list(request: httpx.Request) -> httpx.Response:
         rows = [{**api.trade(1), "is_position_not_filled": False}]
         return httpx.Response(200, json=rows if request.url.params["page"] == "1" else [])
@@ -42,7 +42,7 @@ async def test_an_entry_that_says_it_is_filled_is_not_cancelled() -> None:
     assert states(report) == {1: CloseState.NOT_SENT}
 
 
-async def test_an_entry_filled_after_the_listing_is_closed_not_cancelled() -> None:
+async def test_entry_filled_after_the_listing_is_closed_instead_of_cancelled() -> None:
     api = Api([1])
     api.status[1] = "waiting_position"
     listed = api.trade(1)
@@ -68,7 +68,7 @@ async def test_an_entry_filled_after_the_listing_is_closed_not_cancelled() -> No
         ("brand_new", CloseState.NOT_SENT),
     ],
 )
-async def test_an_entry_that_is_over_by_the_time_of_its_cancel_is_left_alone(
+async def test_entry_finished_before_its_cancel_is_not_cancelled(
     status: str, state: CloseState
 ) -> None:
     api = Api([1])
@@ -85,7 +85,7 @@ async def test_an_entry_that_is_over_by_the_time_of_its_cancel_is_left_alone(
     assert api.count("DELETE") == 0
 
 
-async def test_an_entry_that_cannot_be_read_first_is_not_cancelled() -> None:
+async def test_entry_that_cannot_be_read_first_is_not_cancelled() -> None:
     async def down(_: int) -> httpx.Response:
         return httpx.Response(500)
 
@@ -101,7 +101,7 @@ async def test_an_entry_that_cannot_be_read_first_is_not_cancelled() -> None:
 
 
 @pytest.mark.parametrize("answer", [API_404, error(401, "signature_invalid")])
-async def test_an_entry_that_is_gone_or_a_key_that_is_refused_is_told_as_it_is(
+async def test_missing_entry_or_refused_key_is_reported_with_its_own_error(
     answer: httpx.Response,
 ) -> None:
     async def on_read(_: int) -> httpx.Response:
@@ -114,7 +114,7 @@ async def test_an_entry_that_is_gone_or_a_key_that_is_refused_is_told_as_it_is(
     assert type(report[1].error) is (NotFoundError if answer is API_404 else AuthenticationError)
 
 
-async def test_a_cancel_does_not_leave_long_after_its_read() -> None:
+async def test_cancel_is_sent_within_five_seconds_of_its_read() -> None:
     """Each takes two slots, and the window has an odd number of them."""
     api = Api([1, 2, 3])
     api.status = dict.fromkeys([1, 2, 3], "waiting_position")
@@ -129,7 +129,7 @@ async def test_a_cancel_does_not_leave_long_after_its_read() -> None:
         read_at[path] = at
 
 
-async def test_a_cancel_for_which_there_is_never_a_slot_in_time_is_not_sent() -> None:
+async def test_cancel_that_gets_no_slot_soon_after_its_read_is_not_sent() -> None:
     api = Api([1])
     api.status[1] = "waiting_position"
     limiter = SlidingWindowLimiter(limit=1, window=60.0, reserve=0)
@@ -139,44 +139,44 @@ async def test_a_cancel_for_which_there_is_never_a_slot_in_time_is_not_sent() ->
     assert api.count("DELETE") == 0
 
 
-async def test_a_cancel_that_finds_no_connection_is_tried_in_the_next_round() -> None:
-    async def no_connection(_: Api, __: int) -> httpx.Response:
+async def test_cancel_that_finds_no_connection_is_retried_in_the_next_round() -> None:
+    async def fail_to_connect(_: Api, __: int) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
     api = Api([1])
     api.status[1] = "waiting_position"
-    api.cancel_faults[1] = [no_connection]
+    api.cancel_faults[1] = [fail_to_connect]
     report = await close_all(api, pending="cancel")
     assert states(report) == {1: CloseState.ACCEPTED}
     assert asyncio.get_running_loop().time() < 10
 
 
-async def cancel_as_it_fills(shown: str) -> tuple[Api, Report]:
-    """Close all where an entry fills as its cancel arrives, and the answer shows this status."""
+async def close_all_while_entry_fills(shown: str) -> tuple[Api, Report]:
+    """Run `close_all` while an entry fills as its cancel arrives; the answer shows this status."""
 
-    async def filled(api: Api, trade_id: int) -> httpx.Response:
+    async def fill(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "waiting_targets"
         return httpx.Response(200, json=trade_json(trade_id, shown))
 
     api = Api([1])
     api.status[1] = "waiting_position"
-    api.cancel_faults[1] = [filled]
+    api.cancel_faults[1] = [fill]
     return api, await close_all(api, pending="cancel")
 
 
-async def test_a_position_entered_while_its_cancel_was_on_its_way_is_closed() -> None:
-    api, report = await cancel_as_it_fills("waiting_targets")
+async def test_entry_filled_while_its_cancel_is_in_flight_is_closed() -> None:
+    api, report = await close_all_while_entry_fills("waiting_targets")
     assert states(report) == {1: CloseState.ACCEPTED}
     assert api.accepted.keys() == {1}
 
 
-async def test_a_position_that_shows_open_after_its_accepted_cancel_is_closed() -> None:
-    api, report = await cancel_as_it_fills("cancellation_pending")
+async def test_position_that_shows_open_after_its_accepted_cancel_is_closed() -> None:
+    api, report = await close_all_while_entry_fills("cancellation_pending")
     assert states(report) == {1: CloseState.ACCEPTED}
     assert api.accepted.keys() == {1}
 
 
-def cancels_left_soon_after_their_read(api: Api) -> bool:
+def cancels_follow_their_read_within_five_seconds(api: Api) -> bool:
     read_at, soon = 0.0, True
     for at, method, _ in api.requests:
         read_at = at if method == "GET" else read_at
@@ -184,43 +184,45 @@ def cancels_left_soon_after_their_read(api: Api) -> bool:
     return soon
 
 
-async def test_a_cancel_that_finds_no_connection_for_long_is_preceded_by_another_read() -> None:
+async def test_cancel_delayed_by_connect_errors_is_preceded_by_another_read() -> None:
     api = Api([1])
     api.status[1] = "waiting_position"
     api.cancel_faults[1] = [refused_connection] * 4
     async with client_of(api, retry=RetryPolicy(backoff=2.0, jitter=0.0)) as client:
         report = await client.smart_trades.close_all(pending="cancel")
     assert states(report) == {1: CloseState.ACCEPTED}
-    assert cancels_left_soon_after_their_read(api)
+    assert cancels_follow_their_read_within_five_seconds(api)
 
 
-async def test_a_cancel_that_stood_long_at_the_gate_is_preceded_by_another_read() -> None:
-    async def slow(trade_id: int) -> None:
+async def test_cancel_delayed_at_the_gate_is_preceded_by_another_read() -> None:
+    async def slow_for_two(trade_id: int) -> None:
         if trade_id == 2:
             await asyncio.sleep(20)
 
     api = Api([1, 2])
     api.status[1] = "waiting_position"
-    api.on_read = slow
+    api.on_read = slow_for_two
     async with client_of(api, max_connections=1) as client:
         closing = asyncio.ensure_future(client.smart_trades.close_all(pending="cancel"))
         while not any(path.endswith("/1") for _, _, path in api.requests):
             await asyncio.sleep(0)
-        other = asyncio.create_task(client.smart_trades.get(2))  # takes the place after the read
+        other = asyncio.create_task(
+            client.smart_trades.get(2)
+        )  # takes the connection after the read
         await asyncio.wait({other, closing})
     assert api.count("DELETE") == 1
-    assert cancels_left_soon_after_their_read(api)
+    assert cancels_follow_their_read_within_five_seconds(api)
 
 
-async def test_what_was_entered_while_it_was_cancelled_is_not_closed_after_the_deadline() -> None:
-    async def filled(api: Api, trade_id: int) -> httpx.Response:
+async def test_entry_filled_during_its_cancel_is_not_closed_after_the_deadline() -> None:
+    async def fill_slowly(api: Api, trade_id: int) -> httpx.Response:
         await asyncio.sleep(2)
         api.status[trade_id] = "waiting_targets"
         return httpx.Response(200, json=api.trade(trade_id))
 
     api = Api([1])
     api.status[1] = "waiting_position"
-    api.cancel_faults[1] = [filled]
+    api.cancel_faults[1] = [fill_slowly]
     report = await close_all(api, pending="cancel", deadline=1.5)
     assert api.count("POST") == 0
     assert not report.ok

@@ -1,4 +1,4 @@
-"""Closing one trade: exactly once, and an answer that is true."""
+"""close_by_market: closed exactly once, with a true answer."""
 
 import asyncio
 import random
@@ -49,14 +49,14 @@ async def close(api: Api, trade_id: int = 7, **options: Any) -> str:
     return trade.status.code
 
 
-async def test_an_accepted_close_is_one_request_and_returns_the_trade() -> None:
+async def test_accepted_close_takes_one_request_and_returns_the_trade() -> None:
     api = Api([7])
     assert await close(api) == "panic_sell_pending"
     assert len(api.requests) == 1
 
 
 @pytest.mark.parametrize("trade_id", [True, "7", 7.0, 0, -7, 2**63, None, "1/../2"])
-async def test_what_is_no_id_is_refused_before_anything_is_sent(trade_id: Any) -> None:
+async def test_invalid_trade_id_is_refused_before_anything_is_sent(trade_id: Any) -> None:
     api = Api([7, 1])
     async with client_of(api) as client:
         for call in (
@@ -72,7 +72,7 @@ async def test_what_is_no_id_is_refused_before_anything_is_sent(trade_id: Any) -
 
 
 @pytest.mark.parametrize("fault", AFTER)
-async def test_a_close_carried_out_but_not_answered_is_found_by_a_read_and_not_repeated(
+async def test_unanswered_close_that_was_carried_out_is_found_by_a_read_and_not_repeated(
     fault: Fault,
 ) -> None:
     api = Api([7])
@@ -83,7 +83,7 @@ async def test_a_close_carried_out_but_not_answered_is_found_by_a_read_and_not_r
 
 
 @pytest.mark.parametrize("fault", BEFORE)
-async def test_a_close_that_was_not_carried_out_is_made_again(fault: Fault) -> None:
+async def test_close_that_was_not_carried_out_is_posted_again(fault: Fault) -> None:
     api = Api([7])
     api.faults[7] = [fault]
     assert await close(api) == "panic_sell_pending"
@@ -91,14 +91,14 @@ async def test_a_close_that_was_not_carried_out_is_made_again(fault: Fault) -> N
     assert api.posted_after_acceptance == []
 
 
-async def test_a_read_stands_between_two_closes_unless_the_first_provably_never_left() -> None:
+async def test_a_read_precedes_every_repeated_close() -> None:
     api = Api([7])
     api.faults[7] = [reset_before, unavailable_before, silence_before]
     await close(api)
     assert [method for _, method, _ in api.requests] == ["POST", "GET"] * 3 + ["POST"]
 
 
-async def test_a_close_that_shows_as_open_and_closable_to_the_end_is_unknown() -> None:
+async def test_close_that_always_shows_open_raises_outcome_unknown_after_the_last_attempt() -> None:
     api = Api([7])
     api.faults[7] = [unavailable_before] * 9
     with pytest.raises(OutcomeUnknownError, match="read the trade before") as caught:
@@ -107,20 +107,20 @@ async def test_a_close_that_shows_as_open_and_closable_to_the_end_is_unknown() -
     assert api.posts[7] == 5
 
 
-async def test_a_close_that_cannot_be_read_after_is_unknown_and_not_repeated() -> None:
-    async def unreadable(_: int) -> httpx.Response:
+async def test_close_without_a_successful_read_raises_outcome_unknown_and_is_not_repeated() -> None:
+    async def fail_read(_: int) -> httpx.Response:
         return httpx.Response(500)
 
     api = Api([7])
     api.faults[7] = [reset_before]
-    api.on_read = unreadable
+    api.on_read = fail_read
     with pytest.raises(OutcomeUnknownError) as caught:
         await close(api)
     assert api.posts[7] == 1
     assert any("reading it to find out failed" in note for note in caught.value.__notes__)
 
 
-async def test_a_2xx_that_cannot_be_understood_is_never_repeated_even_if_it_shows_open() -> None:
+async def test_unparsable_2xx_is_never_repeated_even_if_reads_show_the_trade_open() -> None:
     api = Api([7])
     api.faults[7] = [answering(lambda: httpx.Response(200, html="<html>captive portal</html>"))]
     with pytest.raises(OutcomeUnknownError):
@@ -129,10 +129,10 @@ async def test_a_2xx_that_cannot_be_understood_is_never_repeated_even_if_it_show
     assert api.count("GET", "/7") == 5
 
 
-async def test_a_close_still_on_its_way_when_first_read_is_found_by_a_later_read() -> None:
+async def test_close_still_pending_at_the_first_read_is_found_by_a_later_read() -> None:
     reads = 0
 
-    async def becoming(_: int) -> httpx.Response | None:
+    async def ambiguous_twice(_: int) -> httpx.Response | None:
         nonlocal reads
         reads += 1
         if reads < 3:
@@ -142,12 +142,12 @@ async def test_a_close_still_on_its_way_when_first_read_is_found_by_a_later_read
     api = Api([7])
     api.data[7] = {"panic_sell_available": False}
     api.faults[7] = [reset_after]
-    api.on_read = becoming
+    api.on_read = ambiguous_twice
     assert await close(api) in {"panic_sell_pending", "panic_sold"}
     assert (api.posts[7], reads) == (1, 3)
 
 
-async def test_a_trade_that_is_not_closable_is_not_posted_again_after_doubt() -> None:
+async def test_unanswered_close_of_a_trade_not_closable_is_not_repeated() -> None:
     api = Api([7])
     api.data[7] = {"panic_sell_available": False}
     api.faults[7] = [reset_before]
@@ -157,7 +157,7 @@ async def test_a_trade_that_is_not_closable_is_not_posted_again_after_doubt() ->
 
 
 @pytest.mark.parametrize("closed_at", [None, "2026-01-05T10:00:00.000Z"])
-async def test_only_the_status_tells_that_a_trade_is_closed(closed_at: str | None) -> None:
+async def test_only_the_status_decides_whether_a_trade_is_closed(closed_at: str | None) -> None:
     api = Api([7])
     api.data[7] = {"finished": True, "closed_at": closed_at}  # both seen on open trades
     api.faults[7] = [reset_before]
@@ -165,7 +165,7 @@ async def test_only_the_status_tells_that_a_trade_is_closed(closed_at: str | Non
     assert api.posts[7] == 2
 
 
-async def test_a_refusal_is_raised_after_a_read_shows_the_trade_as_it_was() -> None:
+async def test_refused_close_raises_after_a_read_shows_the_trade_open() -> None:
     api = Api([7])
     api.faults[7] = [answering(lambda: error(422, text="below minimum"))]
     with pytest.raises(UnprocessableEntityError, match="below minimum"):
@@ -173,8 +173,8 @@ async def test_a_refusal_is_raised_after_a_read_shows_the_trade_as_it_was() -> N
     assert (api.posts[7], api.count("GET", "/7")) == (1, 1)
 
 
-async def test_a_refusal_stands_even_if_the_trade_cannot_be_read() -> None:
-    async def unreadable(_: int) -> httpx.Response:
+async def test_refusal_is_raised_even_if_the_trade_cannot_be_read() -> None:
+    async def not_found(_: int) -> httpx.Response:
         return httpx.Response(404, json={"error": "not_found"})
 
     async def down(_: int) -> httpx.Response:
@@ -185,12 +185,12 @@ async def test_a_refusal_stands_even_if_the_trade_cannot_be_read() -> None:
     api.on_read = down
     with pytest.raises(UnprocessableEntityError):
         await close(api)
-    api.on_read = unreadable
+    api.on_read = not_found
     with pytest.raises(NotFoundError):
         await close(api)
 
 
-async def test_closing_what_is_closing_already_returns_the_trade() -> None:
+async def test_closing_a_trade_already_closing_returns_the_trade() -> None:
     api = Api([7])
     await close(api)
     assert await close(api) == "panic_sell_pending"
@@ -198,42 +198,42 @@ async def test_closing_what_is_closing_already_returns_the_trade() -> None:
     assert await close(api) == "panic_sold"
 
 
-async def test_a_refusal_of_a_second_close_is_held_against_a_read() -> None:
-    async def late(api: Api, trade_id: int) -> httpx.Response:
+async def test_refusal_of_a_repeated_close_is_checked_against_a_read() -> None:
+    async def lose_and_apply_later(api: Api, trade_id: int) -> httpx.Response:
         """The first close is carried out between the read and the second close."""
         loop = asyncio.get_running_loop()
         loop.call_later(0.6, api.apply, trade_id)
         raise httpx.ReadError("reset")
 
-    async def after_all(api: Api, trade_id: int) -> httpx.Response:
+    async def apply_after_a_second(api: Api, trade_id: int) -> httpx.Response:
         await asyncio.sleep(1)
         return api.apply(trade_id)
 
     api = Api([7])
-    api.faults[7] = [late, after_all]
+    api.faults[7] = [lose_and_apply_later, apply_after_a_second]
     random.seed(0)
     assert await close(api) in {"panic_sell_pending", "panic_sold"}
 
 
-async def test_an_unknown_trade_is_not_found_with_one_request() -> None:
+async def test_close_of_a_missing_trade_raises_not_found_after_one_request() -> None:
     api = Api([7])
     with pytest.raises(NotFoundError, match="Smart Trade not found"):
         await close(api, 8)
     assert len(api.requests) == 1
 
 
-async def test_a_trade_gone_after_an_unanswered_close_is_not_found() -> None:
-    async def vanish(api: Api, trade_id: int) -> httpx.Response:
+async def test_trade_gone_after_an_unanswered_close_raises_not_found() -> None:
+    async def delete_and_lose_answer(api: Api, trade_id: int) -> httpx.Response:
         del api.status[trade_id]
         raise httpx.ReadError("reset")
 
     api = Api([7])
-    api.faults[7] = [vanish]
+    api.faults[7] = [delete_and_lose_answer]
     with pytest.raises(NotFoundError):
         await close(api)
 
 
-async def test_a_trade_that_failed_to_close_is_told_with_the_servers_text() -> None:
+async def test_failed_close_raises_close_failed_with_the_servers_reason() -> None:
     api = Api([7])
     api.failing[7] = "Insufficient balance"
     api.close_delay = 0.0
@@ -242,7 +242,7 @@ async def test_a_trade_that_failed_to_close_is_told_with_the_servers_text() -> N
     assert (caught.value.trade_id, caught.value.reason) == (7, "Insufficient balance")
 
 
-async def test_a_deadline_without_a_slot_in_time_sends_nothing_and_says_when() -> None:
+async def test_deadline_before_the_next_free_slot_raises_not_sent_with_the_wait() -> None:
     api = Api([7, 8])
     async with client_of(api, limiter=SlidingWindowLimiter(1, 60.0)) as client:
         await client.smart_trades.close_by_market(8)
@@ -252,7 +252,7 @@ async def test_a_deadline_without_a_slot_in_time_sends_nothing_and_says_when() -
     assert (api.posts[7], now()) == (0, 0.0)
 
 
-async def test_a_deadline_that_ends_in_flight_is_unknown() -> None:
+async def test_deadline_in_flight_raises_outcome_unknown() -> None:
     api = Api([7])
     api.faults[7] = [silence_after]
     with pytest.raises(OutcomeUnknownError, match="may have taken effect"):
@@ -260,7 +260,7 @@ async def test_a_deadline_that_ends_in_flight_is_unknown() -> None:
     assert now() == 5.0
 
 
-async def test_a_deadline_that_ends_while_reading_is_unknown() -> None:
+async def test_deadline_during_the_read_raises_outcome_unknown() -> None:
     async def slow(_: int) -> None:
         await asyncio.sleep(60)
 
@@ -273,7 +273,7 @@ async def test_a_deadline_that_ends_while_reading_is_unknown() -> None:
     assert api.posts[7] == 1
 
 
-async def test_a_deadline_that_ends_between_attempts_that_never_left_was_not_sent() -> None:
+async def test_deadline_between_attempts_that_never_connected_raises_not_sent() -> None:
     async def unreachable(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -284,19 +284,19 @@ async def test_a_deadline_that_ends_between_attempts_that_never_left_was_not_sen
 
 
 @pytest.mark.slow
-async def test_thousands_gathered_just_work() -> None:
+async def test_3000_gathered_closes_share_20_connections() -> None:
     ids = range(1, 3001)
     api = Api(ids, latency=0.05)
-    under_way = most = 0
+    in_flight = most = 0
 
     async def counting(request: httpx.Request) -> httpx.Response:
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
         try:
             return await api(request)
         finally:
-            under_way -= 1
+            in_flight -= 1
 
     async with client_of(counting, max_connections=20) as client:
         trades = await asyncio.gather(*(client.smart_trades.close_by_market(i) for i in ids))
@@ -304,7 +304,7 @@ async def test_thousands_gathered_just_work() -> None:
     assert (most, len(api.requests)) == (20, 3000)
 
 
-async def test_gathered_closes_under_faults_are_each_carried_out_once() -> None:
+async def test_200_gathered_closes_with_faults_are_each_carried_out_once() -> None:
     ids = range(1, 201)
     api = Api(ids)
     chooser = random.Random(7)
@@ -316,7 +316,7 @@ async def test_gathered_closes_under_faults_are_each_carried_out_once() -> None:
     assert api.posted_after_acceptance == []
 
 
-async def test_a_close_overtakes_the_reads_that_wait_for_a_connection() -> None:
+async def test_close_overtakes_reads_that_wait_for_a_connection() -> None:
     api = Api(range(1, 100), latency=1.0)
     async with client_of(api, max_connections=2) as client:
         reads = [asyncio.create_task(client.smart_trades.get(i)) for i in range(1, 20)]
@@ -328,7 +328,7 @@ async def test_a_close_overtakes_the_reads_that_wait_for_a_connection() -> None:
 
 
 @pytest.mark.parametrize("fault", [bad_gateway_after, garbage_after])
-async def test_reading_is_not_tried_before_a_moment_has_passed(fault: Fault) -> None:
+async def test_read_after_an_ambiguous_answer_is_delayed_by_a_quarter_second(fault: Fault) -> None:
     api = Api([7])
     api.faults[7] = [fault]
     await close(api)

@@ -1,4 +1,4 @@
-"""Reads that lag behind a close bring no second one, whatever became of its answer."""
+"""Reads that lag behind a close never cause a second one, whatever its answer was."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.looptime
 
 
 def reads_lag(api: Api, seconds: float) -> None:
-    """Have reads and listings show a trade open for so long after its close was carried out."""
+    """Make reads and listings show a trade open for `seconds` after its close was carried out."""
 
     def seen(trade_id: int) -> dict[str, object]:
         accepted = api.accepted.get(trade_id)
@@ -45,25 +45,25 @@ async def wrong_id_after(api: Api, trade_id: int) -> httpx.Response:
     return httpx.Response(201, json=trade_json(99, "panic_sell_pending"))
 
 
-async def packed_badly_after(api: Api, trade_id: int) -> httpx.Response:
-    """A 201 whose body cannot be unpacked."""
+async def bad_encoding_after(api: Api, trade_id: int) -> httpx.Response:
+    """Answer with a 201 whose body cannot be decompressed."""
     api.apply(trade_id)
     headers = {"Content-Encoding": "gzip"}
     return httpx.Response(201, headers=headers, stream=httpx.ByteStream(b"no gzip"))
 
 
-UNREADABLE = (garbage_after, wrong_type_after, wrong_id_after, packed_badly_after)
+UNREADABLE = (garbage_after, wrong_type_after, wrong_id_after, bad_encoding_after)
 
 
-def not_carried_out() -> httpx.Response:
+def unreadable_201() -> httpx.Response:
     return httpx.Response(201, text="<<<")
 
 
-# --- an answer that says yes and cannot be understood
+# --- a 201 that cannot be parsed
 
 
 @pytest.mark.parametrize("fault", UNREADABLE)
-async def test_a_201_that_cannot_be_understood_is_not_made_again_by_the_next_call(
+async def test_unparsable_201_is_not_repeated_by_the_next_call(
     fault: Fault,
 ) -> None:
     api = Api([1])
@@ -83,7 +83,7 @@ async def test_a_201_that_cannot_be_understood_is_not_made_again_by_the_next_cal
 
 
 @pytest.mark.parametrize("fault", UNREADABLE)
-async def test_a_201_that_cannot_be_understood_is_not_made_again_by_close_all(
+async def test_unparsable_201_is_not_repeated_by_close_all(
     fault: Fault,
 ) -> None:
     api = Api([1, 2])
@@ -96,7 +96,7 @@ async def test_a_201_that_cannot_be_understood_is_not_made_again_by_close_all(
     assert api.posts == {1: 1, 2: 1}
 
 
-async def test_it_stays_unknown_through_any_number_of_calls_until_a_read_shows_it_closing() -> None:
+async def test_unparsable_201_stays_unknown_until_a_read_shows_the_trade_closing() -> None:
     api = Api([1])
     api.faults[1] = [garbage_after]
     reads_lag(api, 27.0)
@@ -114,9 +114,9 @@ async def test_it_stays_unknown_through_any_number_of_calls_until_a_read_shows_i
     assert api.posts == {1: 1}
 
 
-async def test_a_201_without_effect_is_made_again_once_reads_can_be_believed() -> None:
+async def test_unparsable_201_without_effect_is_posted_again_after_the_lag_allowance() -> None:
     api = Api([1])
-    api.faults[1] = [answering(not_carried_out)]
+    api.faults[1] = [answering(unreadable_201)]
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1], deadline=10.0)
         report = await client.smart_trades.close_many(report.leftovers, deadline=10.0)
@@ -128,14 +128,14 @@ async def test_a_201_without_effect_is_made_again_once_reads_can_be_believed() -
     assert api.posts[1] == 2
 
 
-async def test_not_even_a_trade_that_is_not_found_settles_a_201_that_cannot_be_understood() -> None:
-    """It comes from a server that does not know the trade yet, as one that lags shows it open."""
+async def test_not_found_after_an_unparsable_201_does_not_settle_it() -> None:
+    """The 404 may come from a replica that lags behind."""
 
     async def missing(_: int) -> httpx.Response:
         return httpx.Response(404, json={"error": "not_found"})
 
     api = Api([1])
-    api.faults[1] = [answering(not_carried_out)]
+    api.faults[1] = [answering(unreadable_201)]
     api.on_read = missing
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1])
@@ -146,7 +146,7 @@ async def test_not_even_a_trade_that_is_not_found_settles_a_201_that_cannot_be_u
     assert api.posts[1] == 1
 
 
-async def test_one_that_is_cancelled_while_it_is_looked_at_is_not_made_again_either() -> None:
+async def test_close_cancelled_while_its_unparsable_201_is_read_is_not_repeated() -> None:
     api = Api([1])
     api.faults[1] = [garbage_after]
     reads_lag(api, 20.0)
@@ -159,18 +159,18 @@ async def test_one_that_is_cancelled_while_it_is_looked_at_is_not_made_again_eit
     assert api.posts == {1: 1}
 
 
-async def test_an_entry_closed_in_place_of_its_cancel_is_not_closed_again_either() -> None:
-    """Its entry is filled while it is read, so it is closed; the 201 cannot be understood."""
+async def test_filled_entry_closed_with_an_unparsable_201_is_not_closed_again() -> None:
+    """The entry is filled before its cancel, so it is closed; the 201 cannot be parsed."""
     api = Api([1])
     api.status[1] = "waiting_position"
     api.faults[1] = [garbage_after]
 
-    async def entered(trade_id: int) -> httpx.Response | None:
+    async def fill_on_read(trade_id: int) -> httpx.Response | None:
         if trade_id not in api.accepted:
             api.status[trade_id] = "waiting_targets"
         return httpx.Response(200, json=api.stale(trade_id))
 
-    api.on_read = entered
+    api.on_read = fill_on_read
     async with client_of(api) as client:
         report = await client.smart_trades.close_all(pending="cancel", deadline=12.0)
         assert states(report) == {1: CloseState.UNKNOWN}
@@ -179,10 +179,10 @@ async def test_an_entry_closed_in_place_of_its_cancel_is_not_closed_again_either
     assert api.posts == {1: 1}
 
 
-async def test_a_cancel_in_question_that_has_happened_was_not_done_by_another() -> None:
-    """Its second round reads it twice: when it is looked at, and right before it is cancelled."""
+async def test_unparsable_cancel_that_took_effect_is_reported_as_accepted() -> None:
+    """The second round reads the entry twice: to look it up, and right before the cancel."""
 
-    async def garbled(api: Api, trade_id: int) -> httpx.Response:
+    async def cancel_unreadably(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "cancellation_pending"
         return httpx.Response(200, text="<<<")
 
@@ -200,7 +200,7 @@ async def test_a_cancel_in_question_that_has_happened_was_not_done_by_another() 
 
     api = Api([1])
     api.status[1] = "waiting_position"
-    api.cancel_faults[1] = [garbled]
+    api.cancel_faults[1] = [cancel_unreadably]
     api.on_read, api.on_list = read, list_
     async with client_of(api) as client:
         report = await client.smart_trades.close_all(pending="cancel")
@@ -208,11 +208,11 @@ async def test_a_cancel_in_question_that_has_happened_was_not_done_by_another() 
     assert api.count("DELETE") == 1
 
 
-# --- a close in question that a read shows as closing
+# --- an unknown close that a read shows as closing
 
 
 @pytest.mark.parametrize("shown", ["panic_sell_pending", "panic_sold"])
-async def test_what_a_read_has_shown_as_closing_is_remembered_by_the_third_call(
+async def test_close_that_a_read_showed_closing_is_not_repeated_by_a_third_call(
     shown: str,
 ) -> None:
     async def down(_: int) -> httpx.Response:
@@ -240,8 +240,8 @@ async def test_what_a_read_has_shown_as_closing_is_remembered_by_the_third_call(
     assert api.posts == {1: 1}
 
 
-async def test_a_close_that_only_reads_does_not_make_that_last_longer() -> None:
-    """Who asks every few seconds gets a new close when the time is over, as anyone would."""
+async def test_calls_that_only_read_do_not_extend_the_lag_allowance() -> None:
+    """Calls every few seconds lead to a new close once the allowance is over."""
     api = Api([1])
     async with client_of(api) as client:
         await client.smart_trades.close_by_market(1)

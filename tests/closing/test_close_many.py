@@ -1,4 +1,4 @@
-"""Closing many: one true outcome for every id, whatever happens."""
+"""close_many: one true outcome for every id, whatever happens."""
 
 import asyncio
 import gc
@@ -14,11 +14,11 @@ from tests.support import (
     BEFORE,
     Api,
     answering,
+    assert_report_is_true,
     bad_gateway_after,
     client_of,
     close_many,
     error,
-    holds_against,
     reset_after,
     silence_after,
     states,
@@ -46,7 +46,7 @@ def now() -> float:
 # --- the report
 
 
-async def test_every_id_has_one_outcome_in_input_order_and_duplicates_are_closed_once() -> None:
+async def test_close_many_reports_one_outcome_per_id_in_input_order() -> None:
     api = Api([1, 2, 3])
     report = await close_many(api, [3, 1, 3, 2, 1])
     assert [outcome.trade_id for outcome in report] == [3, 1, 2]
@@ -54,20 +54,20 @@ async def test_every_id_has_one_outcome_in_input_order_and_duplicates_are_closed
     assert api.posts == {1: 1, 2: 1, 3: 1}
 
 
-async def test_no_ids_make_an_empty_report() -> None:
+async def test_close_many_of_no_ids_returns_an_empty_report() -> None:
     api = Api([])
     report = await close_many(api)
     assert (len(report), report.ok, api.requests) == (0, True, [])
 
 
 @pytest.mark.parametrize("kind", [str, bytes, int, type(None)])
-async def test_what_is_no_collection_of_ids_is_refused(kind: Callable[[], Any]) -> None:
+async def test_close_many_refuses_what_is_not_a_collection_of_ids(kind: Callable[[], Any]) -> None:
     async with client_of(Api([1])) as client:
         with pytest.raises(InvalidRequestError, match="nothing was sent"):
             client.smart_trades.close_many(kind())
 
 
-async def test_one_bad_trade_does_not_keep_the_others_from_closing() -> None:
+async def test_one_failing_trade_does_not_keep_the_others_from_closing() -> None:
     api = Api(range(1, 6))
     api.status[2] = "panic_sold"
     api.status[3] = "waiting_position"
@@ -87,10 +87,10 @@ async def test_one_bad_trade_does_not_keep_the_others_from_closing() -> None:
     with pytest.raises(ExceptionGroup, match="3 of 6") as caught:
         report.raise_for_failures()
     assert len(caught.value.exceptions) == 3
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_the_leftovers_feed_the_next_call() -> None:
+async def test_leftovers_of_a_report_can_be_passed_to_the_next_call() -> None:
     api = Api(range(1, 11))
     for trade_id in range(1, 4):
         api.faults[trade_id] = [unavailable_before] * 5
@@ -98,23 +98,23 @@ async def test_the_leftovers_feed_the_next_call() -> None:
     assert first.leftovers == (1, 2, 3)
     second = await close_many(api, list(first.leftovers))
     assert second.ok
-    holds_against(api, second)
+    assert_report_is_true(api, second)
 
 
-async def test_outcomes_are_handed_out_as_they_become_known() -> None:
+async def test_on_outcome_is_called_as_each_outcome_becomes_known() -> None:
     api = Api([1, 2, 3])
     waits = iter([0.0, 30.0, 10.0])
     api.latency = lambda: next(waits)
-    heard: list[tuple[float, int]] = []
+    reported: list[tuple[float, int]] = []
 
-    def hear(outcome: CloseOutcome[SmartTrade]) -> None:
-        heard.append((now(), outcome.trade_id))
+    def record(outcome: CloseOutcome[SmartTrade]) -> None:
+        reported.append((now(), outcome.trade_id))
 
-    await close_many(api, on_outcome=hear)
-    assert heard == [(0.0, 1), (10.0, 3), (30.0, 2)]
+    await close_many(api, on_outcome=record)
+    assert reported == [(0.0, 1), (10.0, 3), (30.0, 2)]
 
 
-async def test_what_on_outcome_raises_is_logged_and_stops_nothing(
+async def test_exception_in_on_outcome_is_logged_and_stops_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(_: CloseOutcome[SmartTrade]) -> None:
@@ -128,7 +128,7 @@ async def test_what_on_outcome_raises_is_logged_and_stops_nothing(
 # --- the handle
 
 
-async def test_iterating_gives_each_outcome_once_as_it_becomes_known() -> None:
+async def test_iterating_close_many_yields_each_outcome_once_as_it_becomes_known() -> None:
     api = Api(range(1, 6))
     waits = iter([5.0, 4.0, 3.0, 2.0, 1.0])
     api.latency = lambda: next(waits)
@@ -142,7 +142,7 @@ async def test_iterating_gives_each_outcome_once_as_it_becomes_known() -> None:
     assert len(api.requests) == 5
 
 
-async def test_two_tasks_may_follow_the_same_batch() -> None:
+async def test_two_tasks_can_iterate_the_same_batch() -> None:
     api = Api(range(1, 6), latency=1.0)
 
     async def follow(batch: Any) -> list[int]:
@@ -168,11 +168,11 @@ async def test_leaving_the_loop_early_stops_the_batch() -> None:
         assert sent <= 10
         await asyncio.sleep(100)
         assert len(api.requests) == sent
-    holds_against(api, batch.report)
+    assert_report_is_true(api, batch.report)
     assert len(batch.report) == 100
 
 
-async def test_the_report_can_be_read_at_any_moment() -> None:
+async def test_report_of_a_running_batch_can_be_read_at_any_moment() -> None:
     api = Api(range(1, 5), latency=1.0)
     async with client_of(api, max_connections=1) as client:
         batch = client.smart_trades.close_many(list(api.status))
@@ -189,7 +189,7 @@ async def test_the_report_can_be_read_at_any_moment() -> None:
         assert (await task).ok
 
 
-async def test_a_batch_that_nobody_awaits_sends_nothing_and_says_so() -> None:
+async def test_batch_never_awaited_sends_nothing_and_warns() -> None:
     api = Api([1, 2])
     async with client_of(api) as client:
         batch = client.smart_trades.close_many([1, 2])
@@ -203,7 +203,7 @@ async def test_a_batch_that_nobody_awaits_sends_nothing_and_says_so() -> None:
 # --- cancellation and deadline
 
 
-async def test_a_cancelled_batch_sends_nothing_more_and_still_tells_the_truth() -> None:
+async def test_cancelled_batch_sends_nothing_more_and_reports_closes_in_flight_as_unknown() -> None:
     api = Api(range(1, 101), latency=1.0)
     async with client_of(api, max_connections=10) as client:
         batch = client.smart_trades.close_many(list(api.status))
@@ -224,7 +224,7 @@ async def test_a_cancelled_batch_sends_nothing_more_and_still_tells_the_truth() 
     assert batch.report.leftovers == tuple(range(21, 101))
 
 
-async def test_cancelling_while_a_close_is_in_question_leaves_it_unknown() -> None:
+async def test_close_cancelled_while_it_is_looked_up_stays_unknown() -> None:
     async def slow(_: int) -> None:
         await asyncio.sleep(60)
 
@@ -240,7 +240,7 @@ async def test_cancelling_while_a_close_is_in_question_leaves_it_unknown() -> No
     assert states(batch.report) == {1: CloseState.UNKNOWN}
 
 
-async def test_the_other_waiter_of_a_cancelled_batch_gets_the_report() -> None:
+async def test_second_waiter_of_a_cancelled_batch_gets_the_report() -> None:
     api = Api(range(1, 11), latency=10.0)
     async with client_of(api, max_connections=5) as client:
         batch = client.smart_trades.close_many(list(api.status))
@@ -252,7 +252,7 @@ async def test_the_other_waiter_of_a_cancelled_batch_gets_the_report() -> None:
     assert (report.counts[CloseState.UNKNOWN], report.counts[CloseState.NOT_SENT]) == (5, 5)
 
 
-async def test_a_deadline_ends_in_a_report_soon_after_it() -> None:
+async def test_close_many_returns_a_report_within_a_second_of_its_deadline() -> None:
     api = Api(range(1, 101), latency=5.0)
     async with client_of(api, max_connections=10) as client:
         report = await client.smart_trades.close_many(list(api.status), deadline=12.0)
@@ -267,7 +267,7 @@ async def test_a_deadline_ends_in_a_report_soon_after_it() -> None:
     assert len(api.requests) == 30
 
 
-async def test_no_time_at_all_sends_nothing() -> None:
+async def test_deadline_of_zero_sends_nothing() -> None:
     api = Api([1, 2])
     report = await close_many(api, deadline=0)
     assert set(states(report).values()) == {CloseState.NOT_SENT}
@@ -277,14 +277,14 @@ async def test_no_time_at_all_sends_nothing() -> None:
     assert api.requests == []
 
 
-async def test_what_is_in_flight_at_the_deadline_gets_a_moment_to_be_answered() -> None:
+async def test_close_in_flight_at_the_deadline_gets_a_moment_to_be_answered() -> None:
     api = Api([1, 2], latency=5.0)
     report = await close_many(api, deadline=4.5)
     assert report.ok
     assert now() == 5.0
 
 
-async def test_an_ambiguous_answer_after_the_deadline_is_unknown_without_further_requests() -> None:
+async def test_ambiguous_answer_after_the_deadline_is_unknown_without_further_requests() -> None:
     api = Api([1], latency=5.0)
     api.faults[1] = [bad_gateway_after]
     report = await close_many(api, deadline=4.9)
@@ -292,22 +292,22 @@ async def test_an_ambiguous_answer_after_the_deadline_is_unknown_without_further
     assert len(api.requests) == 1
 
 
-async def test_a_connection_refused_in_flight_at_the_deadline_is_not_tried_again() -> None:
-    async def refusing(_: httpx.Request) -> httpx.Response:
+async def test_connect_error_after_the_deadline_is_not_retried() -> None:
+    async def refuse_slowly(_: httpx.Request) -> httpx.Response:
         await asyncio.sleep(5)
         raise httpx.ConnectError("refused")
 
-    async with client_of(refusing) as client:
+    async with client_of(refuse_slowly) as client:
         report = await client.smart_trades.close_many([1], deadline=4.9)
     assert states(report) == {1: CloseState.NOT_SENT}
     assert report[1].attempts == 1
 
 
-# --- all of it at once
+# --- random faults
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_hostile_server_gets_nothing_past_the_report(seed: int) -> None:
+async def test_close_many_under_random_faults_closes_all_and_reports_the_truth(seed: int) -> None:
     ids = range(1, 301)
     api = Api(ids, latency=0.1)
     chooser = random.Random(seed)
@@ -317,10 +317,10 @@ async def test_a_hostile_server_gets_nothing_past_the_report(seed: int) -> None:
     async with client_of(api) as client:
         report = await client.smart_trades.close_many(ids, confirm=True)
     assert report.counts == {CloseState.CLOSED: 300}
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_retries_follow_the_policy_of_the_client() -> None:
+async def test_close_many_follows_the_retry_policy_of_the_client() -> None:
     api = Api([1])
     api.faults[1] = [silence_after] * 9
     async with client_of(api, retry=RetryPolicy(attempts=1, backoff=0)) as client:

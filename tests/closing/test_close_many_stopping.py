@@ -1,4 +1,4 @@
-"""Closing many: what concerns the key or the address stops all of them."""
+"""close_many: an answer about the key or the IP address stops the whole batch."""
 
 import asyncio
 import re
@@ -10,11 +10,11 @@ import pytest
 from tests.support import (
     Api,
     answering,
+    assert_report_is_true,
     client_of,
     close_many,
     error,
     garbage_after,
-    holds_against,
     reset_before,
     states,
 )
@@ -61,7 +61,7 @@ def banned() -> httpx.Response:
         (banned, IPBannedError),
     ],
 )
-async def test_what_concerns_the_key_or_the_address_stops_the_whole_batch(
+async def test_answer_about_the_key_or_the_address_stops_the_whole_batch(
     answer: Callable[[], httpx.Response], reason: type[ThreeCommasError]
 ) -> None:
     ids = range(1, 101)
@@ -73,10 +73,10 @@ async def test_what_concerns_the_key_or_the_address_stops_the_whole_batch(
     assert report.counts[CloseState.NOT_SENT] == 70
     assert len(api.requests) <= 60
     assert all(isinstance(report[i].error, reason) for i in range(31, 101))
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_a_plan_refusal_stops_a_batch_of_100_after_at_most_25_requests() -> None:
+async def test_plan_limit_stops_a_batch_of_100_within_25_requests() -> None:
     api = Api(range(1, 101), latency=0.05)
     for trade_id in api.status:
         api.faults[trade_id] = [answering(plan)]
@@ -85,7 +85,7 @@ async def test_a_plan_refusal_stops_a_batch_of_100_after_at_most_25_requests() -
     assert report.counts[CloseState.NOT_SENT] == 100
 
 
-async def test_a_ban_says_until_when() -> None:
+async def test_ip_ban_error_says_when_the_ban_ends() -> None:
     api = Api([1])
     api.faults[1] = [answering(banned)]
     ban = (await close_many(api))[1].error
@@ -94,11 +94,11 @@ async def test_a_ban_says_until_when() -> None:
     assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", str(ban))
 
 
-async def test_single_closes_wait_a_ban_out_unless_they_have_a_deadline() -> None:
+async def test_single_close_waits_for_the_end_of_a_ban_unless_it_has_a_deadline() -> None:
     api = Api(range(1, 6))
     api.faults[1] = [answering(banned)]
     async with client_of(api) as client:
-        with pytest.raises(IPBannedError):  # the one that meets it
+        with pytest.raises(IPBannedError):  # the close that is answered with the ban
             await client.smart_trades.close_by_market(1)
         waiting = asyncio.create_task(client.smart_trades.close_by_market(2))
         with pytest.raises(RequestNotSentError, match="429 or 418"):
@@ -111,7 +111,7 @@ async def test_single_closes_wait_a_ban_out_unless_they_have_a_deadline() -> Non
         assert asyncio.get_running_loop().time() >= 600
 
 
-async def test_what_is_in_question_when_the_batch_stops_is_unknown_and_not_read() -> None:
+async def test_unknown_closes_are_not_looked_up_when_the_batch_is_stopped() -> None:
     api = Api(range(1, 4), latency=1.0)
     api.faults[1] = [answering(unauthorized)]
     api.faults[2] = [garbage_after]
@@ -129,7 +129,7 @@ def forbidden() -> httpx.Response:
     return error(403, "Forbidden", "")
 
 
-async def test_a_bare_403_for_one_trade_is_that_trades_affair() -> None:
+async def test_single_bare_403_rejects_only_its_own_trade() -> None:
     api = Api(range(1, 51))
     api.faults[20] = [answering(forbidden)]
     report = await close_many(api)
@@ -137,7 +137,7 @@ async def test_a_bare_403_for_one_trade_is_that_trades_affair() -> None:
     assert report[20].state is CloseState.REJECTED
 
 
-async def test_a_bare_403_for_trade_after_trade_is_the_keys_affair() -> None:
+async def test_bare_403_for_many_trades_stops_the_batch() -> None:
     api = Api(range(1, 201), latency=0.1)
     for trade_id in api.status:
         api.faults[trade_id] = [answering(forbidden)] * 9
@@ -147,7 +147,7 @@ async def test_a_bare_403_for_trade_after_trade_is_the_keys_affair() -> None:
     assert all(isinstance(outcome.error, PermissionDeniedError) for outcome in report)
 
 
-async def test_a_rate_429_makes_everyone_wait_and_then_go_on() -> None:
+async def test_429_pauses_the_whole_batch_for_its_retry_after() -> None:
     api = Api(range(1, 101), latency=0.1)
     refusal = answering(lambda: httpx.Response(429, headers={"Retry-After": "45"}))
     for trade_id in (41, 42, 43):
@@ -159,7 +159,7 @@ async def test_a_rate_429_makes_everyone_wait_and_then_go_on() -> None:
     assert quiet == []
 
 
-async def test_429s_without_end_leave_the_trade_not_sent() -> None:
+async def test_repeated_429s_leave_the_trade_not_sent() -> None:
     api = Api([1])
     api.faults[1] = [answering(lambda: httpx.Response(429, headers={"Retry-After": "5"}))] * 9
     report = await close_many(api)

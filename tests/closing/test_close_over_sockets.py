@@ -1,4 +1,4 @@
-"""The client against real sockets: what a bot would see on the wire."""
+"""The client over real sockets: what a bot sends on the wire."""
 
 import asyncio
 import hashlib
@@ -65,7 +65,7 @@ def client_of(
 
 @pytest.mark.slow
 @over_both
-async def test_5000_gathered_closes_are_5000_posts_over_no_more_than_the_connections(
+async def test_5000_gathered_closes_send_5000_posts_over_20_connections(
     connections: Connections,
 ) -> None:
     async def handler(request: Received, _: Connection) -> bytes:
@@ -84,7 +84,7 @@ async def test_5000_gathered_closes_are_5000_posts_over_no_more_than_the_connect
 
 
 @pytest.mark.slow
-async def test_90_closes_beside_a_busy_reader_never_breach_a_window_and_end_in_time() -> None:
+async def test_90_closes_beside_busy_readers_never_exceed_the_rate_limit() -> None:
     limit, window = 20, 0.75
 
     async def handler(request: Received, _: Connection) -> bytes:
@@ -110,20 +110,20 @@ async def test_90_closes_beside_a_busy_reader_never_breach_a_window_and_end_in_t
     arrivals = [request.at for request in server.received]
     most = max(sum(1 for at in arrivals if first <= at < first + window) for first in arrivals)
     assert most <= limit
-    # No timing is asserted beyond what the limit itself dictates: four windows for 90 closes.
+    # No upper bound on the time: the limit itself dictates at least four windows for 90 closes.
     assert took >= 4 * window
     posts = [request for request in server.received if request.method == "POST"]
     between = [
         r for r in server.received if posts[0].at < r.at < posts[-1].at and r.method == "GET"
     ]
-    assert len(between) <= limit  # reads only before the closes were in line
+    assert len(between) <= limit  # only reads queued before the closes
 
 
-async def before_reset(_: Received, connection: Connection) -> None:
+async def reset(_: Received, connection: Connection) -> None:
     connection.reset()
 
 
-async def test_a_reset_after_the_close_was_carried_out_is_found_by_a_read() -> None:
+async def test_connection_reset_after_a_carried_out_close_is_resolved_by_a_read() -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
         if request.method == "POST":
             connection.reset()
@@ -146,7 +146,7 @@ async def test_a_reset_after_the_close_was_carried_out_is_found_by_a_read() -> N
     ],
     ids=["body", "head", "nothing", "another protocol"],
 )
-async def test_an_answer_cut_short_is_found_by_a_read(cut: bytes) -> None:
+async def test_truncated_answer_is_resolved_by_a_read(cut: bytes) -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
         if request.method == "POST":
             connection.send(cut)
@@ -159,7 +159,7 @@ async def test_an_answer_cut_short_is_found_by_a_read(cut: bytes) -> None:
     assert [request.method for request in server.received] == ["POST", "GET"]
 
 
-async def test_a_silent_server_is_given_up_after_the_read_timeout_and_then_read() -> None:
+async def test_silent_server_is_abandoned_after_the_read_timeout_and_then_read() -> None:
     async def handler(request: Received, _: Connection) -> bytes | None:
         if request.method == "POST":
             return None
@@ -170,7 +170,7 @@ async def test_a_silent_server_is_given_up_after_the_read_timeout_and_then_read(
     assert [request.method for request in server.received] == ["POST", "GET"]
 
 
-async def test_a_connection_gone_stale_between_two_closes_does_no_harm() -> None:
+async def test_stale_connection_between_two_closes_causes_no_repeated_close() -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
         if request.method == "GET":
             return answer(200, json.dumps(trade_json(8, "panic_sell_pending")).encode())
@@ -189,8 +189,8 @@ async def test_a_connection_gone_stale_between_two_closes_does_no_harm() -> None
     ]
 
 
-async def test_nobody_listening_is_not_sent() -> None:
-    async with WireServer(before_reset) as server:
+async def test_close_many_without_a_listening_server_reports_not_sent() -> None:
+    async with WireServer(reset) as server:
         base_url = server.base_url
     client = AsyncClient(KEY, secret=SECRET, base_url=base_url, retry=FAST)
     report = await client.smart_trades.close_many([7, 8])
@@ -199,7 +199,7 @@ async def test_nobody_listening_is_not_sent() -> None:
 
 
 @over_both
-async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection(
+async def test_cancelling_closes_at_random_moments_leaks_neither_slots_nor_connections(
     connections: Connections,
 ) -> None:
     chooser = random.Random(3)
@@ -213,13 +213,13 @@ async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection(
         client_of(server, max_connections=4, transport=connections()) as client,
     ):
 
-        async def cancelled_soon(trade_id: int) -> None:
+        async def cancel_soon(trade_id: int) -> None:
             task = asyncio.create_task(client.smart_trades.close_by_market(trade_id))
             await asyncio.sleep(chooser.uniform(0, 0.03))
             task.cancel()
             await asyncio.wait({task})
 
-        await asyncio.gather(*map(cancelled_soon, range(1, 301)))
+        await asyncio.gather(*map(cancel_soon, range(1, 301)))
         async with asyncio.timeout(5):
             while server.open_connections > 4:
                 await asyncio.sleep(0.01)  # the server takes a moment to notice
@@ -228,11 +228,11 @@ async def test_cancelling_at_any_moment_leaks_neither_slot_nor_connection(
             *(client.smart_trades.close_by_market(i) for i in range(1, 51))
         )
         assert len(trades) == 50
-        assert server.peak_connections <= 8  # up to 4 that it has not noticed the end of
+        assert server.peak_connections <= 8  # up to 4 whose end it has not noticed
 
 
 @pytest.mark.slow
-async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_repeated() -> None:
+async def test_300_closes_with_a_third_faulted_all_close_and_none_is_repeated() -> None:
     ids = range(1, 301)
     chooser = random.Random(11)
     done: set[int] = set()
@@ -301,7 +301,7 @@ async def test_300_closes_of_which_35_in_a_hundred_fault_end_closed_and_none_is_
     assert len(server.received) < 300 + 2 * len(faults) + 60
 
 
-async def test_a_cancelled_batch_of_100_sends_nothing_afterwards() -> None:
+async def test_cancelled_batch_of_100_sends_nothing_afterwards() -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         await asyncio.sleep(0.02)
         return accepted(trade_id_of(request))
@@ -321,7 +321,7 @@ async def test_a_cancelled_batch_of_100_sends_nothing_afterwards() -> None:
     assert len(batch.report) == 100
 
 
-async def test_a_deadline_of_a_third_of_a_second_ends_in_100_outcomes() -> None:
+async def test_close_many_of_100_with_a_deadline_of_300_ms_reports_100_outcomes() -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         await asyncio.sleep(0.1)
         return accepted(trade_id_of(request))
@@ -335,7 +335,7 @@ async def test_a_deadline_of_a_third_of_a_second_ends_in_100_outcomes() -> None:
     assert 0.3 <= took <= 1.3
 
 
-async def test_an_answer_after_the_deadline_of_a_single_close_is_unknown() -> None:
+async def test_single_close_unanswered_at_its_deadline_raises_outcome_unknown() -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         await asyncio.sleep(0.2)
         return accepted(trade_id_of(request))

@@ -1,4 +1,4 @@
-"""Waiting until closes are seen to be over."""
+"""Waiting until closes are confirmed by reads."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_confirming_250_closes_costs_at_most_15_requests_more() -> None:
+async def test_confirming_250_closes_costs_at_most_15_extra_requests() -> None:
     api = Api(range(1, 251), latency=0.2)
     api.close_delay = 5.0
     limiter = SlidingWindowLimiter()
@@ -39,25 +39,25 @@ async def test_confirming_250_closes_costs_at_most_15_requests_more() -> None:
     assert now() < 140
 
 
-async def test_confirming_reports_failures_with_the_servers_text() -> None:
+async def test_confirm_reports_failed_trades_with_the_servers_reason() -> None:
     api = Api(range(1, 11))
     api.failing = {3: "Insufficient balance"}
-    heard: list[int] = []
+    reported: list[int] = []
 
-    def hear(outcome: CloseOutcome[SmartTrade]) -> None:
-        heard.append(outcome.trade_id)
+    def record(outcome: CloseOutcome[SmartTrade]) -> None:
+        reported.append(outcome.trade_id)
 
-    report = await close_many(api, confirm=True, on_outcome=hear)
+    report = await close_many(api, confirm=True, on_outcome=record)
     assert report.counts == {CloseState.CLOSED: 9, CloseState.FAILED: 1}
     failure = report[3].error
     assert isinstance(failure, CloseFailedError)
     assert failure.reason == "Insufficient balance"
-    assert sorted(heard) == list(api.status)
+    assert sorted(reported) == list(api.status)
     assert report[1].elapsed >= api.close_delay
     assert report[1].attempts == 1
 
 
-async def test_confirming_relies_on_the_status_alone() -> None:
+async def test_confirm_relies_on_the_status_alone() -> None:
     api = Api([1, 2, 3])
     api.close_delay = 20.0
     for trade_id in api.status:
@@ -67,14 +67,14 @@ async def test_confirming_relies_on_the_status_alone() -> None:
     assert now() >= 20.0
 
 
-async def test_confirming_also_waits_for_what_was_closing_already() -> None:
+async def test_confirm_also_waits_for_a_trade_already_closing() -> None:
     api = Api([1])
     api.apply(1)
     report = await close_many(api, confirm=True)
     assert states(report) == {1: CloseState.CLOSED}
 
 
-async def test_a_deadline_while_confirming_leaves_accepted_what_is_not_confirmed() -> None:
+async def test_deadline_during_confirmation_leaves_closes_accepted() -> None:
     api = Api([1, 2])
     api.close_delay = 1000.0
     report = await close_many(api, confirm=True, deadline=60.0)
@@ -83,7 +83,7 @@ async def test_a_deadline_while_confirming_leaves_accepted_what_is_not_confirmed
     assert now() == 60.0
 
 
-async def test_cancelling_while_confirming_keeps_what_is_known() -> None:
+async def test_cancellation_during_confirmation_leaves_closes_accepted() -> None:
     api = Api([1, 2, 3])
     api.close_delay = 1000.0
     async with client_of(api) as client:
@@ -96,19 +96,19 @@ async def test_cancelling_while_confirming_keeps_what_is_known() -> None:
     assert set(states(batch.report).values()) == {CloseState.ACCEPTED}
 
 
-async def test_a_trade_that_stays_open_after_it_was_accepted_is_unknown_in_the_end() -> None:
-    async def pretend(api: Api, trade_id: int) -> httpx.Response:
+async def test_accepted_trade_that_stays_open_is_reported_unknown() -> None:
+    async def accept_without_effect(api: Api, trade_id: int) -> httpx.Response:
         return httpx.Response(201, json=trade_json(trade_id, "panic_sell_pending"))
 
     api = Api([1])
-    api.faults[1] = [pretend]
+    api.faults[1] = [accept_without_effect]
     report = await close_many(api, confirm=True)
     assert states(report) == {1: CloseState.UNKNOWN}
     assert "stays open" in str(report[1].error)
     assert api.posts[1] == 1
 
 
-async def test_a_trade_that_vanishes_while_it_is_confirmed_is_not_found() -> None:
+async def test_trade_that_vanishes_during_confirmation_is_reported_not_found() -> None:
     async def missing(_: int) -> httpx.Response:
         return error(400, "Not found")
 
@@ -118,7 +118,7 @@ async def test_a_trade_that_vanishes_while_it_is_confirmed_is_not_found() -> Non
     assert states(report) == {1: CloseState.NOT_FOUND}
 
 
-async def test_confirming_outlasts_reads_that_fail() -> None:
+async def test_confirm_retries_failed_reads() -> None:
     reads = 0
 
     async def flaky(_: int) -> httpx.Response | None:
@@ -131,7 +131,7 @@ async def test_confirming_outlasts_reads_that_fail() -> None:
     assert states(await close_many(api, confirm=True)) == {1: CloseState.CLOSED}
 
 
-async def test_confirming_stops_when_the_key_is_refused() -> None:
+async def test_confirm_stops_when_the_key_is_refused() -> None:
     async def refused(_: int) -> httpx.Response:
         return error(401, "unauthorized", "Api key is invalid")
 

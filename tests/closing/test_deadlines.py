@@ -1,4 +1,4 @@
-"""Deadlines: how long an attempt takes at most, and what is said when the time is over."""
+"""Deadlines and attempt timeouts, and the errors they raise."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,24 +20,24 @@ from threecommas_async import (
 pytestmark = pytest.mark.looptime
 
 
-# --- what is said
+# --- errors at the deadline
 
 
-async def test_a_read_for_which_there_is_no_second_slot_says_what_the_first_ended_in() -> None:
-    async def lost(_: httpx.Request) -> httpx.Response:
+async def test_read_without_a_second_slot_raises_an_error_with_the_first_failure() -> None:
+    async def time_out(_: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("too slow")
 
-    async with client_of(lost, limiter=SlidingWindowLimiter(limit=1)) as client:
+    async with client_of(time_out, limiter=SlidingWindowLimiter(limit=1)) as client:
         with pytest.raises(RequestNotSentError, match=r"no slot.*The last attempt.*too slow"):
             await client.smart_trades.get(1, deadline=10)
 
 
-async def test_a_deadline_says_what_the_last_attempt_ended_in() -> None:
-    async def down(_: Api, __: int) -> httpx.Response:
+async def test_deadline_error_names_the_failure_of_the_last_attempt() -> None:
+    async def fail_to_connect(_: Api, __: int) -> httpx.Response:
         raise httpx.ConnectError("Connection refused")
 
     api = Api([1])
-    api.faults[1] = [down] * 99
+    api.faults[1] = [fail_to_connect] * 99
     async with client_of(api, retry=RetryPolicy(attempts=99)) as client:
         with pytest.raises(RequestNotSentError, match="Connection refused") as caught:
             await client.smart_trades.close_by_market(1, deadline=3)
@@ -47,7 +47,7 @@ async def test_a_deadline_says_what_the_last_attempt_ended_in() -> None:
     assert "before the deadline of 3 s" in str(report[1].error)
 
 
-async def test_an_unknown_outcome_at_the_deadline_says_what_the_last_answer_was() -> None:
+async def test_unknown_outcome_at_the_deadline_names_the_last_answer() -> None:
     api = Api([1])
     api.faults[1] = [gateway_timeout_after]
     async with client_of(api, limiter=SlidingWindowLimiter(limit=1, reserve=0)) as client:
@@ -59,7 +59,7 @@ async def test_an_unknown_outcome_at_the_deadline_says_what_the_last_answer_was(
     assert isinstance(report[1].error.__cause__, ServerError)
 
 
-async def test_a_close_that_was_refused_is_not_called_unsent_at_the_deadline() -> None:
+async def test_refused_close_is_rejected_rather_than_not_sent_at_the_deadline() -> None:
     async def refused(_: Api, __: int) -> httpx.Response:
         return error(422, text="Smart trade cannot be closed")
 
@@ -71,7 +71,7 @@ async def test_a_close_that_was_refused_is_not_called_unsent_at_the_deadline() -
     assert isinstance(report[1].error, UnprocessableEntityError)
 
 
-async def test_a_listing_that_comes_too_late_says_why_at_once() -> None:
+async def test_close_all_deadline_within_a_block_raises_not_sent_at_once() -> None:
     api = Api([1])
     limiter = SlidingWindowLimiter()
     await limiter.block(300)
@@ -81,11 +81,11 @@ async def test_a_listing_that_comes_too_late_says_why_at_once() -> None:
     assert asyncio.get_running_loop().time() < 1
 
 
-# --- the time of an attempt
+# --- attempt timeout
 
 
 class Drip(httpx.AsyncByteStream):
-    """A body that comes piece by piece and never ends."""
+    """A body that arrives piece by piece and never ends."""
 
     def __init__(self, piece: bytes, pause: float) -> None:
         self._piece = piece
@@ -97,18 +97,18 @@ class Drip(httpx.AsyncByteStream):
             yield self._piece
 
 
-async def dripping_429(_: httpx.Request) -> httpx.Response:
+async def slow_429(_: httpx.Request) -> httpx.Response:
     headers = {"Retry-After": "300"}
     return httpx.Response(429, headers=headers, stream=Drip(b"x", pause=0.2))
 
 
-async def test_an_attempt_has_a_total_time_however_the_answer_drips() -> None:
-    async def drips(api: Api, trade_id: int) -> httpx.Response:
+async def test_attempt_timeout_limits_an_answer_that_trickles_in() -> None:
+    async def answer_slowly(api: Api, trade_id: int) -> httpx.Response:
         api.apply(trade_id)
         return httpx.Response(201, stream=Drip(b" ", pause=5))
 
     api = Api([1])
-    api.faults[1] = [drips]
+    api.faults[1] = [answer_slowly]
     async with client_of(api, attempt_timeout=20.0) as client:
         trade = await client.smart_trades.close_by_market(1)
     assert trade.status.code in {"panic_sell_pending", "panic_sold"}
@@ -116,16 +116,16 @@ async def test_an_attempt_has_a_total_time_however_the_answer_drips() -> None:
     assert asyncio.get_running_loop().time() < 25
 
 
-async def test_a_429_blocks_as_soon_as_its_head_is_there() -> None:
+async def test_429_blocks_as_soon_as_its_head_arrives() -> None:
     limiter = SlidingWindowLimiter()
-    async with client_of(dripping_429, limiter=limiter) as client:
+    async with client_of(slow_429, limiter=limiter) as client:
         with pytest.raises(OutcomeUnknownError):
             await client.smart_trades.close_by_market(1, deadline=1)
         assert limiter.blocked_for() > 290
 
 
-async def test_a_429_whose_body_outlasts_the_attempt_is_a_429() -> None:
-    async with client_of(dripping_429, attempt_timeout=2.0) as client:
+async def test_429_whose_body_outlasts_the_attempt_is_reported_as_429() -> None:
+    async with client_of(slow_429, attempt_timeout=2.0) as client:
         report = await client.smart_trades.close_many([1], deadline=20)
     assert states(report) == {1: CloseState.NOT_SENT}
     assert "429" in str(report[1].error)

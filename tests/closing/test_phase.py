@@ -1,4 +1,4 @@
-"""Where a smart trade or a deal stands: only its own status tells."""
+"""The phase of a smart trade or a deal: decided by its status."""
 
 import pytest
 
@@ -38,23 +38,23 @@ def trade(code: str | None, **data: object) -> SmartTrade:
 
 
 @pytest.mark.parametrize("code", SmartTradeStatusCode)
-def test_every_known_code_has_its_phase(code: SmartTradeStatusCode) -> None:
+def test_every_known_status_code_has_its_phase(code: SmartTradeStatusCode) -> None:
     assert smart_trade_phase(trade(code.value)) is PHASES[code]
 
 
-def test_no_phase_is_listed_for_a_code_that_is_gone() -> None:
+def test_phase_table_lists_only_known_status_codes() -> None:
     assert PHASES.keys() == {code.value for code in SmartTradeStatusCode}
 
 
 @pytest.mark.parametrize("code", ["waiting_targets", "waiting_position", "panic_sell_pending"])
-def test_flags_and_times_do_not_overrule_a_known_code(code: str) -> None:
+def test_flags_and_times_do_not_override_a_known_status_code(code: str) -> None:
     misleading = trade(
         code, finished=True, closed_at="2024-09-10T14:44:22.416Z", panic_sell_available=True
     )
     assert smart_trade_phase(misleading) is PHASES[code]
 
 
-def test_a_forced_entry_is_not_a_close() -> None:
+def test_forced_entry_is_not_a_close() -> None:
     entering = structure(
         {
             "id": 7,
@@ -66,7 +66,7 @@ def test_a_forced_entry_is_not_a_close() -> None:
     assert smart_trade_phase(entering) is Phase.NOT_ENTERED
 
 
-def test_the_code_may_stand_in_type_only() -> None:
+def test_status_code_is_read_from_type_if_basic_type_is_missing() -> None:
     only_type = structure({"id": 7, "status": {"type": "panic_sold"}}, SmartTrade)
     assert smart_trade_phase(only_type) is Phase.CLOSED
 
@@ -86,12 +86,12 @@ def test_the_code_may_stand_in_type_only() -> None:
         None,
     ],
 )
-def test_a_code_nobody_knows_never_means_closing_or_closed(code: str | None) -> None:
+def test_unknown_status_code_never_means_closing_or_closed(code: str | None) -> None:
     assert smart_trade_phase(trade(code)) is Phase.UNCLEAR
     assert smart_trade_phase(trade(code, panic_sell_available=False)) is Phase.UNCLEAR
 
 
-def test_a_stop_loss_that_has_not_sold_leaves_a_position_to_be_closed() -> None:
+def test_stop_loss_in_progress_that_has_not_sold_is_open_and_closable() -> None:
     missed = trade("stop_loss_in_progress", panic_sell_available=True)
     assert smart_trade_phase(missed) is Phase.OPEN
     assert smart_trade_is_closable(missed)
@@ -107,7 +107,7 @@ def test_a_stop_loss_that_has_not_sold_leaves_a_position_to_be_closed() -> None:
         (None, "order_placed", True),
     ],
 )
-def test_an_entry_that_seems_filled_is_not_to_be_cancelled(
+def test_entry_that_seems_filled_is_not_cancellable(
     not_filled: bool | None,  # noqa: FBT001 - a column of the table
     position: str,
     cancellable: bool,  # noqa: FBT001 - a column of the table
@@ -126,7 +126,7 @@ def test_an_entry_that_seems_filled_is_not_to_be_cancelled(
 
 
 @pytest.mark.parametrize("code", ["brand_new", "partially_sold", "", "entry_pending"])
-def test_a_code_nobody_knows_is_open_when_it_can_be_closed(code: str) -> None:
+def test_unknown_status_code_is_open_if_the_trade_can_be_closed(code: str) -> None:
     closable = trade(code, panic_sell_available=True)
     assert smart_trade_phase(closable) is Phase.OPEN
     assert smart_trade_is_closable(closable)
@@ -135,7 +135,7 @@ def test_a_code_nobody_knows_is_open_when_it_can_be_closed(code: str) -> None:
 @pytest.mark.parametrize(
     ("available", "closable"), [(True, True), (None, True), (False, False)], ids=str
 )
-def test_an_open_trade_can_be_closed_unless_the_server_says_no(
+def test_open_trade_is_closable_unless_the_server_denies_it(
     available: bool | None,  # noqa: FBT001 - a column of the table
     closable: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
@@ -147,7 +147,7 @@ def test_an_open_trade_can_be_closed_unless_the_server_says_no(
     "code",
     [c for c in PHASES if PHASES[c] is not Phase.OPEN and c != "stop_loss_in_progress"],
 )
-def test_only_an_open_trade_can_be_closed(code: str) -> None:
+def test_trade_that_is_not_open_is_not_closable(code: str) -> None:
     assert not smart_trade_is_closable(trade(code, panic_sell_available=True))
 
 
@@ -163,7 +163,7 @@ def test_only_an_open_trade_can_be_closed(code: str) -> None:
         ("brand_new", True, False),
     ],
 )
-def test_only_what_has_no_position_yet_and_may_be_cancelled_is_cancellable(
+def test_only_a_trade_without_a_position_that_may_be_cancelled_is_cancellable(
     code: str,
     available: bool | None,  # noqa: FBT001 - a column of the table
     cancellable: bool,  # noqa: FBT001 - a column of the table
@@ -202,7 +202,7 @@ def deal(code: str, panic_sellable: bool | None = None) -> Deal:  # noqa: FBT001
 
 
 @pytest.mark.parametrize("code", DealStatusCode)
-def test_every_known_code_of_a_deal_has_its_phase(code: DealStatusCode) -> None:
+def test_every_known_deal_status_code_has_its_phase(code: DealStatusCode) -> None:
     assert deal_phase(deal(code.value)) is DEAL_PHASES[code]
     assert deal_phase(deal(code.value, panic_sellable=True)) is DEAL_PHASES[code]
 
@@ -217,7 +217,7 @@ def test_every_known_code_of_a_deal_has_its_phase(code: DealStatusCode) -> None:
         ("take_profit_finished", False, Phase.UNCLEAR),
     ],
 )
-def test_a_deal_with_a_code_nobody_knows_is_judged_by_its_flag_alone(
+def test_deal_with_an_unknown_status_code_is_judged_by_its_flag_alone(
     code: str,
     panic_sellable: bool | None,  # noqa: FBT001 - a column of the table
     phase: Phase,
@@ -237,7 +237,7 @@ def test_a_deal_with_a_code_nobody_knows_is_judged_by_its_flag_alone(
         ("completed", True, False),
     ],
 )
-def test_an_open_deal_can_be_closed_unless_the_server_says_no(
+def test_open_deal_is_closable_unless_the_server_denies_it(
     code: str,
     panic_sellable: bool | None,  # noqa: FBT001 - a column of the table
     closable: bool,  # noqa: FBT001 - a column of the table

@@ -1,4 +1,4 @@
-"""The report: one outcome for every id, in order, and what is left to do."""
+"""The report: one outcome for every id, in order, and the leftovers."""
 
 import copy
 import pickle
@@ -32,30 +32,30 @@ EMPTY = CloseReport[str](())
 
 
 @pytest.mark.parametrize("state", CloseState)
-def test_an_outcome_is_ok_when_the_trade_is_closing_or_closed(state: CloseState) -> None:
+def test_outcome_is_ok_if_the_trade_is_closing_or_closed(state: CloseState) -> None:
     settled = {CloseState.ACCEPTED, CloseState.CLOSED, CloseState.ALREADY_CLOSED}
     assert CloseOutcome[str](1, state).ok is (state in settled)
 
 
-def test_an_outcome_without_more_is_bare() -> None:
+def test_outcome_defaults_are_empty() -> None:
     assert CloseOutcome[str](1, CloseState.UNKNOWN) == CloseOutcome[str](
         1, CloseState.UNKNOWN, trade=None, error=None, attempts=0, elapsed=0.0
     )
 
 
-def test_an_outcome_leaves_its_trade_out_of_its_text() -> None:
+def test_repr_of_an_outcome_omits_its_trade() -> None:
     assert "trade 30" not in repr(ACCEPTED)
     assert "trade_id=30" in repr(ACCEPTED)
     assert "ACCEPTED" in repr(ACCEPTED)
 
 
-def test_a_report_keeps_the_order_of_the_ids() -> None:
+def test_report_keeps_the_order_of_the_ids() -> None:
     assert [outcome.trade_id for outcome in MIXED] == [30, 40, 10, 50, 60]
     assert MIXED.outcomes == tuple(MIXED)
     assert len(MIXED) == 5
 
 
-def test_an_outcome_is_found_by_its_id() -> None:
+def test_report_gives_an_outcome_by_its_id() -> None:
     assert MIXED[50] is FAILED
     assert 50 in MIXED
     assert 51 not in MIXED
@@ -64,7 +64,7 @@ def test_an_outcome_is_found_by_its_id() -> None:
         MIXED[51]
 
 
-def test_states_are_counted_and_one_that_did_not_occur_counts_nought() -> None:
+def test_counts_of_a_report_are_zero_for_absent_states() -> None:
     assert MIXED.counts == {
         CloseState.ACCEPTED: 1,
         CloseState.CLOSED: 1,
@@ -83,37 +83,37 @@ def test_leftovers_are_the_ids_to_close_again_in_order() -> None:
 @pytest.mark.parametrize(
     ("report", "ok"), [(GOOD, True), (MIXED, False), (EMPTY, True)], ids=["good", "mixed", "empty"]
 )
-def test_a_report_is_ok_when_all_are(
+def test_report_is_ok_if_all_outcomes_are_ok(
     report: CloseReport[str],
     ok: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     assert report.ok is ok
 
 
-def test_a_report_of_nothing_is_empty() -> None:
+def test_report_without_outcomes_is_empty() -> None:
     assert len(EMPTY) == 0
     assert list(EMPTY) == []
     assert EMPTY.counts == {}
     assert EMPTY.leftovers == ()
 
 
-def test_reports_are_frozen_and_equal_by_their_outcomes() -> None:
+def test_reports_are_frozen_and_compare_by_their_outcomes() -> None:
     assert CloseReport((ACCEPTED, CLOSED)) == CloseReport((ACCEPTED, CLOSED))
     assert CloseReport((ACCEPTED, CLOSED)) != CloseReport((CLOSED, ACCEPTED))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        setattr(GOOD, "outcomes", ())  # noqa: B010 - a type checker would not let us
+        setattr(GOOD, "outcomes", ())  # noqa: B010 - a type checker would reject it
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(ACCEPTED, "state", CloseState.FAILED)  # noqa: B010 - same
 
 
-def test_a_report_is_pickled_whole() -> None:
+def test_report_survives_pickling() -> None:
     copied: object = pickle.loads(pickle.dumps(GOOD))  # noqa: S301 - our own bytes
     assert copied == GOOD
     assert isinstance(copied, CloseReport)
     assert copied[10].state is CloseState.CLOSED
 
 
-def test_a_report_that_could_not_look_for_others_is_not_ok() -> None:
+def test_report_with_an_unlisted_error_is_not_ok() -> None:
     assert not attrs.evolve(GOOD, unlisted=STOPPED).ok
     assert not attrs.evolve(EMPTY, unlisted=STOPPED).ok
 
@@ -121,12 +121,12 @@ def test_a_report_that_could_not_look_for_others_is_not_ok() -> None:
 # --- raise_for_failures
 
 
-def test_nothing_is_raised_when_all_went_well() -> None:
+def test_raise_for_failures_of_an_ok_report_raises_nothing() -> None:
     GOOD.raise_for_failures()
     EMPTY.raise_for_failures()
 
 
-def test_each_failure_is_raised_with_a_note_that_names_trade_and_state() -> None:
+def test_raise_for_failures_raises_each_error_with_a_note_of_trade_and_state() -> None:
     with pytest.raises(ExceptionGroup, match="3 of 5 not known to be closing or closed") as caught:
         MIXED.raise_for_failures()
     errors = caught.value.exceptions
@@ -145,7 +145,7 @@ def test_each_failure_is_raised_with_a_note_that_names_trade_and_state() -> None
     assert (str(first), first.available_in) == ("no slot before the deadline", 12.0)
 
 
-def test_an_error_shared_by_many_outcomes_is_not_changed() -> None:
+def test_raise_for_failures_does_not_change_an_error_shared_by_many_outcomes() -> None:
     shared = RequestNotSentError("stopped")
     before = copy.deepcopy(vars(shared))
     report = CloseReport(
@@ -163,7 +163,7 @@ def test_an_error_shared_by_many_outcomes_is_not_changed() -> None:
     assert shared.__traceback__ is None
 
 
-def test_a_failure_without_an_error_is_of_unknown_outcome() -> None:
+def test_failure_without_an_error_raises_outcome_unknown() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         CloseReport((WITHOUT_ERROR,)).raise_for_failures()
     (error,) = caught.value.exceptions
@@ -172,7 +172,7 @@ def test_a_failure_without_an_error_is_of_unknown_outcome() -> None:
     assert error.__notes__ == ["70: unknown"]
 
 
-def test_failures_can_be_caught_by_kind() -> None:
+def test_failures_can_be_caught_by_type() -> None:
     gone = NotFoundError(status_code=404, method="POST", path="/a", error="Not found")
     report = CloseReport((NOT_SENT, CloseOutcome[str](80, CloseState.NOT_FOUND, error=gone)))
     kinds: list[type[BaseException]] = []
@@ -185,7 +185,7 @@ def test_failures_can_be_caught_by_kind() -> None:
     assert kinds == [NotFoundError, RequestNotSentError]
 
 
-def test_filters_that_match_nothing_are_no_success() -> None:
+def test_report_with_an_unmatched_error_is_not_ok() -> None:
     unmatched = InvalidRequestError("no open trade passes the filters; open are USDT_BTC")
     report = attrs.evolve(EMPTY, unmatched=unmatched)
     assert not report.ok
@@ -194,7 +194,7 @@ def test_filters_that_match_nothing_are_no_success() -> None:
     assert caught.value.exceptions == (unmatched,)
 
 
-def test_what_was_left_alone_counts_for_nothing() -> None:
+def test_skipped_trades_do_not_count_in_a_report() -> None:
     report = attrs.evolve(GOOD, skipped=(NOT_SENT,))
     assert report.ok
     assert (len(report), report.leftovers, report.counts) == (len(GOOD), (), GOOD.counts)
@@ -202,7 +202,7 @@ def test_what_was_left_alone_counts_for_nothing() -> None:
     report.raise_for_failures()
 
 
-def test_why_others_could_not_be_looked_for_is_raised_too() -> None:
+def test_raise_for_failures_includes_the_unlisted_error() -> None:
     with pytest.raises(ExceptionGroup, match=r"0 of 3 not known .* whether others are") as caught:
         attrs.evolve(GOOD, unlisted=STOPPED).raise_for_failures()
     assert caught.value.exceptions == (STOPPED,)

@@ -1,4 +1,4 @@
-"""How many closes begin at a time."""
+"""The turnstile: how many closes start per iteration of the event loop."""
 
 import asyncio
 
@@ -17,14 +17,14 @@ async def settle() -> None:
 # --- the turnstile
 
 
-async def through(turnstile: Turnstile, name: int, passed: list[int]) -> None:
+async def pass_through(turnstile: Turnstile, name: int, passed: list[int]) -> None:
     await turnstile.enter()
     passed.append(name)
 
 
-async def test_no_more_than_a_few_pass_in_one_turn_and_all_in_order() -> None:
+async def test_turnstile_admits_at_most_its_limit_per_loop_iteration_in_order() -> None:
     turnstile, passed = Turnstile(3), list[int]()
-    tasks = [asyncio.ensure_future(through(turnstile, i, passed)) for i in range(20)]
+    tasks = [asyncio.ensure_future(pass_through(turnstile, i, passed)) for i in range(20)]
     before = 0
     while len(passed) < 20:
         await asyncio.sleep(0)
@@ -34,19 +34,19 @@ async def test_no_more_than_a_few_pass_in_one_turn_and_all_in_order() -> None:
     assert passed == list(range(20))
 
 
-async def test_who_leaves_the_line_takes_nobodys_room() -> None:
+async def test_cancelled_waiter_at_the_turnstile_takes_no_room() -> None:
     turnstile, passed = Turnstile(2), list[int]()
-    tasks = [asyncio.ensure_future(through(turnstile, i, passed)) for i in range(10)]
+    tasks = [asyncio.ensure_future(pass_through(turnstile, i, passed)) for i in range(10)]
     await asyncio.sleep(0)
     for task in tasks[2:8]:
         task.cancel()
     await asyncio.wait(tasks)
     assert passed == [0, 1, 8, 9]
-    await through(turnstile, 10, passed)  # and it goes on
+    await pass_through(turnstile, 10, passed)  # the turnstile still works
     assert passed[-1] == 10
 
 
-async def test_a_thousand_gathered_closes_begin_a_few_at_a_time() -> None:
+async def test_1000_gathered_closes_start_at_most_20_per_loop_iteration() -> None:
     api = Api(range(1, 1001))
     async with client_of(api, max_connections=1000) as client:
         closes = asyncio.gather(*(client.smart_trades.close_by_market(i) for i in api.status))

@@ -1,4 +1,4 @@
-"""A sandbox in a thread of its own, and an environment in which the examples reach it."""
+"""Fixtures: a sandbox in its own thread, its key in the environment, and a faster clock."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import pytest
 from threecommas_async.sandbox import Sandbox
 
 SPEED = 100.0
-"""The sandbox's clock, on which closing takes its time, runs so many times as fast."""
-HURRY = 10.0
-"""The clock of the event loops on which the examples wait runs so many times as fast."""
+"""Factor by which the sandbox's clock is faster than real time."""
+LOOP_SPEED = 10.0
+"""Factor by which the clock of the examples' event loops is faster than real time."""
 
 
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Serve 20 open trades and a bot's deals to whoever asks the environment where 3Commas is."""
-    _keep_to_loopback(monkeypatch)
-    with _served(Sandbox(trades=20, pending=2, deals=3, time_scale=SPEED)) as sandbox:
+    """Serve 20 open trades, two pending and three deals; set the key in the environment."""
+    _allow_only_loopback(monkeypatch)
+    with _running(Sandbox(trades=20, pending=2, deals=3, time_scale=SPEED)) as sandbox:
         monkeypatch.setenv("THREECOMMAS_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("THREECOMMAS_API_KEY", sandbox.api_key)
         monkeypatch.setenv("THREECOMMAS_API_SECRET", sandbox.secret)
@@ -35,17 +35,17 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
 
 
 @contextmanager
-def _served(sandbox: Sandbox) -> Generator[Sandbox]:
-    """Run a sandbox beside the test: the examples call `asyncio.run` themselves."""
-    serving = threading.Event()
-    ends: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+def _running(sandbox: Sandbox) -> Generator[Sandbox]:
+    """Run a sandbox in a thread: the examples call `asyncio.run` themselves."""
+    started = threading.Event()
+    stop_events: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
-        end = asyncio.Event()
+        stop = asyncio.Event()
         async with sandbox:
-            ends.append((asyncio.get_running_loop(), end))
-            serving.set()
-            await end.wait()
+            stop_events.append((asyncio.get_running_loop(), stop))
+            started.set()
+            await stop.wait()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
@@ -54,38 +54,38 @@ def _served(sandbox: Sandbox) -> Generator[Sandbox]:
     thread = threading.Thread(target=run, name="sandbox")
     thread.start()
     try:
-        assert serving.wait(10), "the sandbox did not start"
+        assert started.wait(10), "the sandbox did not start"
         yield sandbox
     finally:
-        for loop, end in ends:
-            loop.call_soon_threadsafe(end.set)
+        for loop, stop in stop_events:
+            loop.call_soon_threadsafe(stop.set)
         thread.join(10)
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the examples wait on a fast clock for what is closed long before they look again."""
-    monkeypatch.setattr(asyncio.events, "new_event_loop", _Hurried)
+def speed_up_event_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the waits between reads: the sandbox closes trades much sooner."""
+    monkeypatch.setattr(asyncio.events, "new_event_loop", _FastEventLoop)
 
 
-class _Hurried(asyncio.SelectorEventLoop):
+class _FastEventLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
-        super().__init__(_HurriedSelector())
+        super().__init__(_FastSelector())
 
     def time(self) -> float:
-        return super().time() * HURRY
+        return super().time() * LOOP_SPEED
 
 
-class _HurriedSelector(selectors.DefaultSelector):
+class _FastSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        return super().select(timeout and timeout / HURRY)
+        return super().select(timeout and timeout / LOOP_SPEED)
 
 
-def _keep_to_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no example reach the real 3Commas, whatever it says."""
-    look_up = socket.getaddrinfo
+def _allow_only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prevent examples from connecting to the real 3Commas."""
+    getaddrinfo = socket.getaddrinfo
 
     def only_loopback(host: Any, *arguments: Any, **options: Any) -> Any:
         assert host in {"127.0.0.1", b"127.0.0.1"}, f"an example asked for {host!r}"
-        return look_up(host, *arguments, **options)
+        return getaddrinfo(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", only_loopback)

@@ -1,12 +1,11 @@
-"""Every example in README.md and docs/ runs, for real, against the embedded 3Commas.
+"""Run every example of README.md and docs/ against the sandbox.
 
-* A Python block is compiled as it stands, with `await` allowed at its top level as in
-  `python -m asyncio`. It finds the names that the documents promise: `client`, `ids`, `bot_id` and
-  `asyncio`. A test function that it defines is run as well.
-* Each line of a shell block that calls `threecommas` is run in this process and must end with 0.
-  The commands that run on are only held against their options.
-* 12345678 and its neighbours in the text stand for trades of the sandbox, 12345698 and 12345699 for
-  those whose entry is not filled, 23456701 for a deal, 2345 for its bot.
+* A Python block is compiled with top-level `await`, as in `python -m asyncio`. `client`, `ids`,
+  `bot_id` and `asyncio` are defined, as the documents say. Test functions in a block are run too.
+* Each `threecommas` command of a shell block is run in this process and must exit with 0. Of
+  commands that do not end soon only the arguments are parsed.
+* Ids in the text are replaced by those of the sandbox: 12345678 to 12345697 by open trades,
+  12345698 and 12345699 by trades whose entry is not filled, 23456701 by a deal, 2345 by its bot.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from sybil import Example
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser
 
-from tests.docs.conftest import hurry
+from tests.docs.conftest import speed_up_event_loops
 from threecommas_async import AsyncClient
-from threecommas_async.cli.app import app, start
+from threecommas_async.cli.app import app, run_blocking
 from threecommas_async.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-RUNS_ON = {"demo", "sandbox"}
+LONG_RUNNING = {"demo", "sandbox"}
 _PLACEHOLDER = re.compile(r"\b123456(7[89]|[89]\d)\b")
 
 
@@ -43,21 +42,21 @@ def _examples(language: str) -> list[Any]:
     ]
 
 
-def _for_real(text: str, sandbox: Sandbox) -> str:
-    """Put ids of the sandbox in the place of those made up for the text."""
+def _with_sandbox_ids(text: str, sandbox: Sandbox) -> str:
+    """Replace the ids in the text by ids of the sandbox."""
     trades = (*sandbox.trade_ids, *sandbox.pending_ids)
-    text = _PLACEHOLDER.sub(lambda found: str(trades[int(found[1]) - 78]), text)
+    text = _PLACEHOLDER.sub(lambda match: str(trades[int(match[1]) - 78]), text)
     text = re.sub(r"\b23456701\b", str(sandbox.deal_ids[0]), text)
     return re.sub(r"\b2345\b", str(sandbox.bot_id), text)
 
 
 @pytest.mark.parametrize("example", _examples("python"))
-def test_a_python_example_runs(
+def test_python_example_runs(
     example: Example, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "\n" * example.line + _for_real(str(example.parsed), sandbox)
-    if "Sandbox(" not in source:  # whose clock goes with that of the example
-        hurry(monkeypatch)
+    source = "\n" * example.line + _with_sandbox_ids(str(example.parsed), sandbox)
+    if "Sandbox(" not in source:  # an example with its own sandbox sets its own speed
+        speed_up_event_loops(monkeypatch)
     flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     code = compile(source, example.path, "exec", flags=flags, dont_inherit=True)
     names: dict[str, Any] = {
@@ -81,22 +80,22 @@ def test_a_python_example_runs(
 
 
 @pytest.mark.parametrize("example", _examples("sh"))
-def test_the_commands_of_a_shell_example_work(
+def test_commands_of_shell_example_exit_with_0(
     example: Example, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hurry(monkeypatch)
-    for line in _for_real(str(example.parsed), sandbox).splitlines():
+    speed_up_event_loops(monkeypatch)
+    for line in _with_sandbox_ids(str(example.parsed), sandbox).splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] != ["threecommas"]:
             continue
-        if RUNS_ON.intersection(words[1:2]):
+        if LONG_RUNNING.intersection(words[1:2]):
             app.parse_args(words[1:], exit_on_error=False, print_error=False)
         else:
-            assert start(words[1:]) == 0, line
+            assert run_blocking(words[1:]) == 0, line
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_between_the_documents_leads_somewhere(path: Path) -> None:
+def test_every_relative_link_has_a_target(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text)
     for target, anchor in links:
@@ -108,5 +107,5 @@ def test_every_link_between_the_documents_leads_somewhere(path: Path) -> None:
 
 
 def _anchor(heading: str) -> str:
-    """Name a heading as GitHub does."""
+    """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")

@@ -1,4 +1,4 @@
-"""The programs in examples/ run as they are, as somebody would run them."""
+"""Run the programs in examples/ against the sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import hurry
+from tests.docs.conftest import speed_up_event_loops
 from threecommas_async import (
     CloseOutcome,
     CloseReport,
@@ -24,20 +24,20 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 def _run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> object:
     """Run an example as a program and return its exit status."""
-    if name != "rehearse.py":  # which has a sandbox of its own, whose clock goes with its own
-        hurry(monkeypatch)
+    if name != "rehearse.py":  # it has its own sandbox and sets its own speed
+        speed_up_event_loops(monkeypatch)
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as exit_info:
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    return ended.value.code
+    return exit_info.value.code
 
 
-def test_there_is_a_test_for_every_example() -> None:
+def test_every_example_has_a_test() -> None:
     names = {path.name for path in EXAMPLES.glob("*.py")}
     assert names == {"close_everything.py", "rehearse.py", "watch_outcomes.py"}
 
 
-def test_close_everything_closes_nothing_unless_told_to(
+def test_close_everything_closes_nothing_without_yes(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(monkeypatch, "close_everything.py") == 1
@@ -46,7 +46,7 @@ def test_close_everything_closes_nothing_unless_told_to(
     assert not sandbox.ledger.applied
 
 
-def test_close_everything_closes_all_and_leaves_what_has_no_position(
+def test_close_everything_closes_open_trades_and_leaves_pending_ones(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(monkeypatch, "close_everything.py", "--yes") == 0
@@ -56,15 +56,15 @@ def test_close_everything_closes_all_and_leaves_what_has_no_position(
     assert not sandbox.ledger.count(operation="cancel_smart_trade")
 
 
-def test_close_everything_names_what_it_could_not_close(
+def test_close_everything_prints_trades_not_closed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def refused(*_: object, **__: object) -> CloseReport[SmartTrade]:
+    async def close_nothing(*_: object, **__: object) -> CloseReport[SmartTrade]:
         late = RequestNotSentError("too late")
         outcome = CloseOutcome[SmartTrade](8, CloseState.NOT_SENT, None, late)
         return CloseReport((outcome,), unlisted=late)
 
-    monkeypatch.setattr(SmartTrades, "close_all", refused)
+    monkeypatch.setattr(SmartTrades, "close_all", close_nothing)
 
     assert _run(monkeypatch, "close_everything.py", "--yes") == 1
 
@@ -82,7 +82,7 @@ def test_watch_outcomes_waits_until_each_is_closed(
     assert capsys.readouterr().out.count("CLOSED") == 3
 
 
-def test_watch_outcomes_says_when_one_is_not_closed(
+def test_watch_outcomes_reports_trades_not_closed(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(monkeypatch, "watch_outcomes.py", sandbox.pending_ids[0], 99) == 1
@@ -92,7 +92,7 @@ def test_watch_outcomes_says_when_one_is_not_closed(
     assert "NOT_FOUND" in output
 
 
-def test_rehearse_gets_through_the_crash(
+def test_rehearse_report_agrees_with_the_ledger(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(monkeypatch, "rehearse.py") == 0

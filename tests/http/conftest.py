@@ -1,4 +1,4 @@
-"""Certificates for the tests that talk TLS."""
+"""Certificates for the tests that use TLS."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 def certificate(
     folder: Path, host: str = "localhost", until: timedelta = timedelta(days=1)
 ) -> ssl.SSLContext:
-    """Make a certificate for a host; return the server's side of it."""
+    """Write a certificate for a host; return the server's TLS context."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)
@@ -45,7 +45,7 @@ def certificate(
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """The server's side of a certificate that clients trust."""
+    """Return the TLS context of a server whose certificate clients trust."""
     context = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
     return context

@@ -1,4 +1,4 @@
-"""What a server answers counts only after it was held against what was asked."""
+"""An answer counts only after it was checked against the request."""
 
 import httpx
 import pytest
@@ -8,11 +8,11 @@ from tests.support import (
     Api,
     Fault,
     answering,
+    assert_report_is_true,
     client_of,
     close_all,
     error,
     gateway_timeout_after,
-    holds_against,
     states,
     trade_json,
 )
@@ -24,14 +24,14 @@ GATEWAY_404 = httpx.Response(404, html="<html>nginx</html>")
 
 
 def about(trade_id: int, status: str = "panic_sell_pending") -> Fault:
-    """A fault that answers 201 with another trade, and carries nothing out."""
+    """Return a fault that answers 201 with another trade, and carries nothing out."""
     return answering(lambda: httpx.Response(201, json=trade_json(trade_id, status)))
 
 
 # --- ids
 
 
-async def test_a_201_about_another_trade_does_not_count_for_this_one() -> None:
+async def test_201_about_another_trade_leaves_the_close_unknown() -> None:
     api = Api([1, 2])
     api.faults[1] = [about(2)]
     async with client_of(api) as client:
@@ -41,13 +41,13 @@ async def test_a_201_about_another_trade_does_not_count_for_this_one() -> None:
     assert api.posts[1] == 1, "a 2xx that cannot be understood is never repeated unread"
 
 
-async def test_a_read_of_another_trade_settles_nothing() -> None:
-    async def mixed_up(_: int) -> httpx.Response:
+async def test_read_of_another_trade_does_not_settle_a_close() -> None:
+    async def answer_with_another_trade(_: int) -> httpx.Response:
         return httpx.Response(200, json=trade_json(99, "panic_sold"))
 
     api = Api([1])
     api.faults[1] = [answering(lambda: httpx.Response(504))]
-    api.on_read = mixed_up
+    api.on_read = answer_with_another_trade
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1])
         with pytest.raises(ResponseDecodeError, match="about 99, not 1"):
@@ -58,7 +58,7 @@ async def test_a_read_of_another_trade_settles_nothing() -> None:
 # --- "not found"
 
 
-async def test_one_404_after_a_close_that_may_have_been_carried_out_is_not_believed() -> None:
+async def test_single_404_after_a_possible_close_is_not_trusted() -> None:
     reads = iter([API_404, None])
 
     async def on_read(_: int) -> httpx.Response | None:
@@ -71,10 +71,10 @@ async def test_one_404_after_a_close_that_may_have_been_carried_out_is_not_belie
         report = await client.smart_trades.close_many([1])
     assert report.ok
     assert api.posts[1] == 1
-    holds_against(api, report)
+    assert_report_is_true(api, report)
 
 
-async def test_a_404_of_the_api_that_comes_again_is_believed() -> None:
+async def test_repeated_404_of_the_api_is_reported_not_found() -> None:
     async def on_read(_: int) -> httpx.Response:
         return API_404
 
@@ -86,8 +86,8 @@ async def test_a_404_of_the_api_that_comes_again_is_believed() -> None:
     assert states(report) == {1: CloseState.NOT_FOUND}
 
 
-async def test_a_gateways_404_says_nothing_about_a_trade() -> None:
-    async def applied(api: Api, trade_id: int) -> httpx.Response:
+async def test_404_of_a_gateway_does_not_mean_not_found() -> None:
+    async def apply_and_lose_answer(api: Api, trade_id: int) -> httpx.Response:
         api.apply(trade_id)
         return GATEWAY_404
 
@@ -95,7 +95,7 @@ async def test_a_gateways_404_says_nothing_about_a_trade() -> None:
         return GATEWAY_404
 
     api = Api([1, 2])
-    api.faults = {1: [applied], 2: [answering(lambda: GATEWAY_404)]}
+    api.faults = {1: [apply_and_lose_answer], 2: [answering(lambda: GATEWAY_404)]}
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1, 2])
         assert report.counts == {CloseState.ACCEPTED: 2}
@@ -106,7 +106,7 @@ async def test_a_gateways_404_says_nothing_about_a_trade() -> None:
         assert not caught.value.from_api
 
 
-async def test_a_gateways_404_leaves_a_close_unknown_when_no_read_tells() -> None:
+async def test_404_of_a_gateway_leaves_the_close_unknown_without_a_successful_read() -> None:
     async def on_read(_: int) -> httpx.Response:
         return GATEWAY_404
 
@@ -118,7 +118,7 @@ async def test_a_gateways_404_leaves_a_close_unknown_when_no_read_tells() -> Non
     assert states(report) == {1: CloseState.UNKNOWN}
 
 
-async def test_an_accepted_close_is_not_lost_to_one_404_while_it_is_confirmed() -> None:
+async def test_single_404_during_confirmation_does_not_lose_an_accepted_close() -> None:
     reads = iter([API_404, GATEWAY_404, GATEWAY_404])
 
     async def on_read(_: int) -> httpx.Response | None:
@@ -131,7 +131,7 @@ async def test_an_accepted_close_is_not_lost_to_one_404_while_it_is_confirmed() 
     assert states(report) == {1: CloseState.CLOSED}
 
 
-async def test_a_trade_that_is_gone_for_good_while_it_is_confirmed_is_not_found() -> None:
+async def test_trade_missing_throughout_confirmation_is_reported_not_found() -> None:
     async def on_read(_: int) -> httpx.Response | None:
         return API_404
 
@@ -142,7 +142,7 @@ async def test_a_trade_that_is_gone_for_good_while_it_is_confirmed_is_not_found(
     assert states(report) == {1: CloseState.NOT_FOUND}
 
 
-async def test_a_listed_trade_is_not_gone_because_one_close_says_so() -> None:
+async def test_404_for_the_close_of_a_listed_trade_is_rejected_after_a_read_shows_it_open() -> None:
     api = Api([1, 2])
     api.faults[1] = [answering(lambda: API_404)]
     report = await close_all(api)
@@ -150,7 +150,7 @@ async def test_a_listed_trade_is_not_gone_because_one_close_says_so() -> None:
     assert api.count("GET", "/1") == 1
 
 
-async def test_a_trade_that_is_missing_once_after_a_refusal_is_refused() -> None:
+async def test_refused_trade_missing_in_a_single_read_is_rejected() -> None:
     reads = iter([httpx.Response(404, json={"error": "not_found"})])
 
     async def on_read(_: int) -> httpx.Response:
@@ -167,7 +167,7 @@ async def test_a_trade_that_is_missing_once_after_a_refusal_is_refused() -> None
     assert states(report) == {1: CloseState.REJECTED}
 
 
-async def test_a_refused_trade_of_which_reads_tell_no_more_stays_refused() -> None:
+async def test_refused_trade_that_reads_do_not_find_is_rejected() -> None:
     async def refused(_: Api, __: int) -> httpx.Response:
         return error(422, text="below minimum")
 
@@ -185,7 +185,7 @@ async def test_a_refused_trade_of_which_reads_tell_no_more_stays_refused() -> No
 # --- statuses
 
 
-async def test_whatever_is_left_alone_though_active_is_named() -> None:
+async def test_close_all_names_active_trades_that_it_skips() -> None:
     api = Api([1, 2, 3, 4, 5])
     api.status |= {2: "waiting_position", 3: "panic_sell_pending", 4: "brand_new"}
     api.status[5] = "stop_loss_in_progress"
@@ -202,7 +202,7 @@ async def test_whatever_is_left_alone_though_active_is_named() -> None:
     assert not report.ok
 
 
-async def test_trades_left_pending_on_purpose_do_not_spoil_a_report() -> None:
+async def test_trades_left_pending_on_purpose_keep_the_report_ok() -> None:
     api = Api([1, 2])
     api.status[2] = "waiting_position"
     report = await close_all(api)
@@ -210,20 +210,20 @@ async def test_trades_left_pending_on_purpose_do_not_spoil_a_report() -> None:
     assert "entry is not filled" in str(report.skipped[0].error)
 
 
-async def test_a_code_nobody_knows_after_an_unanswered_close_is_no_success() -> None:
+async def test_unknown_status_code_after_an_unanswered_close_is_unknown() -> None:
     api = Api([1])
 
-    async def odd(api: Api, trade_id: int) -> httpx.Response:
+    async def set_unknown_code(api: Api, trade_id: int) -> httpx.Response:
         api.status[trade_id] = "bought_safety_pending"
         return httpx.Response(504)
 
-    api.faults[1] = [odd]
+    api.faults[1] = [set_unknown_code]
     async with client_of(api) as client:
         report = await client.smart_trades.close_many([1])
     assert states(report) == {1: CloseState.UNKNOWN}
 
 
-async def test_a_failed_trade_in_a_listing_is_no_success() -> None:
+async def test_failed_trade_in_a_listing_is_reported_failed() -> None:
     api = Api([1])
     api.status[1] = "failed"
 

@@ -1,4 +1,4 @@
-"""Answers of which the head comes long before the rest, and connections that take their time."""
+"""Answers whose head arrives long before the body, and slow connections."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from tests.http.wire import Connection, Received, WireServer, answer
 from tests.support import KEY, SECRET, trade_json
 from threecommas_async import (
     AsyncClient,
+    AuthenticationError,
     CloseState,
     RateLimitError,
     RequestNotSentError,
@@ -49,7 +50,7 @@ async def drip(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("fault", [cut, drip])
-async def test_a_close_whose_201_breaks_off_is_not_posted_again_though_a_read_shows_it_open(
+async def test_close_with_a_truncated_201_is_not_repeated_though_reads_show_it_open(
     fault: object,
 ) -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
@@ -68,7 +69,7 @@ async def test_a_close_whose_201_breaks_off_is_not_posted_again_though_a_read_sh
         assert [request.method for request in server.received].count("POST") == 1
 
 
-async def test_a_read_that_breaks_off_is_made_again() -> None:
+async def test_truncated_read_is_repeated() -> None:
     async def handler(request: Received, connection: Connection) -> bytes | None:
         if len(server.received) == 1:
             await cut(connection)
@@ -79,7 +80,7 @@ async def test_a_read_that_breaks_off_is_made_again() -> None:
         assert (await client.smart_trades.get(7)).id == 7
 
 
-async def test_nothing_leaves_while_the_body_of_a_429_is_on_its_way() -> None:
+async def test_nothing_is_sent_while_the_body_of_a_429_arrives() -> None:
     head_sent = asyncio.Event()
 
     async def handler(_: Received, connection: Connection) -> None:
@@ -102,7 +103,7 @@ async def test_nothing_leaves_while_the_body_of_a_429_is_on_its_way() -> None:
         assert len(server.received) == 1
 
 
-async def test_the_body_of_a_429_is_waited_for_a_second_at_most() -> None:
+async def test_body_of_a_429_is_awaited_for_at_most_one_second() -> None:
     async def handler(_: Received, connection: Connection) -> None:
         connection.send(REFUSED_HEAD)
         while not connection.writer.is_closing():
@@ -121,7 +122,7 @@ async def test_the_body_of_a_429_is_waited_for_a_second_at_most() -> None:
 
 
 class Relay:
-    """Passes connections on to a server; all but the first only when `go_on` is set."""
+    """Forwards connections to a server; all but the first only once `go_on` is set."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -161,7 +162,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 async def slow_to_connect(
     tls: ssl.SSLContext, reply: bytes
 ) -> AsyncGenerator[tuple[WireServer, Relay, str]]:
-    """A server over TLS that answers with `reply`, behind a `Relay`."""
+    """A TLS server that answers with `reply`, behind a `Relay`."""
 
     async def handler(_: Received, __: Connection) -> bytes:
         return reply
@@ -172,7 +173,7 @@ async def slow_to_connect(
             yield server, relay, base_url
 
 
-async def test_a_429_also_keeps_back_what_is_still_connecting(tls: ssl.SSLContext) -> None:
+async def test_429_also_stops_requests_that_are_still_connecting(tls: ssl.SSLContext) -> None:
     refused = answer(429, b'{"error": "rate", "error_description": "Rate limit exceeded."}')
     async with (
         slow_to_connect(tls, refused) as (server, relay, base_url),
@@ -192,7 +193,7 @@ async def test_a_429_also_keeps_back_what_is_still_connecting(tls: ssl.SSLContex
         assert len(server.received) == 1
 
 
-async def test_a_batch_that_is_stopped_keeps_back_what_is_still_connecting(
+async def test_stopped_batch_also_stops_requests_that_are_still_connecting(
     tls: ssl.SSLContext,
 ) -> None:
     refused = answer(401, b'{"error": "api_key_invalid_or_expired"}')
@@ -208,4 +209,5 @@ async def test_a_batch_that_is_stopped_keeps_back_what_is_still_connecting(
         relay.go_on.set()
         report = await closing
         assert report.counts == {CloseState.NOT_SENT: 3}
+        assert {type(outcome.error) for outcome in report} == {AuthenticationError}
         assert len(server.received) == 1

@@ -1,4 +1,4 @@
-"""TCP and TLS as they really behave: refusals, silence, floods, certificates."""
+"""TCP and TLS failures: refused and silent addresses, floods, certificates."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def port_of(server: WireServer) -> int:
     return int(server.base_url.split(":")[2].split("/")[0])
 
 
-async def test_a_server_whose_certificate_is_trusted_is_talked_to_over_tls(
+async def test_requests_go_over_tls_to_a_server_with_a_trusted_certificate(
     tls: ssl.SSLContext,
 ) -> None:
     async with WireServer(one_trade, tls=tls) as server, client_of(server) as client:
@@ -49,7 +49,7 @@ async def test_a_server_whose_certificate_is_trusted_is_talked_to_over_tls(
         assert server.peak_connections <= 20
 
 
-async def test_a_server_whose_certificate_is_not_trusted_is_sent_nothing(tmp_path: Path) -> None:
+async def test_server_with_an_untrusted_certificate_is_sent_nothing(tmp_path: Path) -> None:
     tls = certificate(tmp_path)
     async with WireServer(one_trade, tls=tls) as server, client_of(server) as client:
         with pytest.raises(RequestNotSentError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -58,7 +58,7 @@ async def test_a_server_whose_certificate_is_not_trusted_is_sent_nothing(tmp_pat
 
 
 @pytest.mark.usefixtures("tls")
-async def test_a_server_that_does_not_shake_hands_in_time_is_sent_nothing() -> None:
+async def test_server_that_does_not_finish_the_handshake_is_sent_nothing() -> None:
     async with WireServer(one_trade) as server:
         url = server.base_url.replace("http:", "https:")
         client = AsyncClient(KEY, secret=SECRET, base_url=url, retry=ONCE, timeout=0.05)
@@ -67,7 +67,7 @@ async def test_a_server_that_does_not_shake_hands_in_time_is_sent_nothing() -> N
         await client.aclose()
 
 
-async def test_an_address_that_never_answers_is_given_up_after_the_timeout(
+async def test_silent_address_raises_connect_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def never(*_: object, **__: object) -> None:
@@ -79,7 +79,7 @@ async def test_an_address_that_never_answers_is_given_up_after_the_timeout(
 
 
 def addresses(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> list[str]:
-    """Let every name have these addresses; those at .9 never answer. Return the ones tried."""
+    """Resolve every name to these hosts; those ending in 9 never answer. Return the hosts tried."""
     loop, tried = asyncio.get_running_loop(), list[str]()
     really_connect = loop.sock_connect
 
@@ -104,7 +104,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> list[s
         pytest.param(["127.0.0.1", "127.0.0.9"], id="the-first-answers"),
     ],
 )
-async def test_a_host_is_reached_at_whichever_address_answers(
+async def test_host_is_reached_at_any_address_that_answers(
     hosts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WireServer(one_trade) as server, client_of(server) as client:
@@ -114,7 +114,7 @@ async def test_a_host_is_reached_at_whichever_address_answers(
 
 
 @pytest.mark.parametrize("late", ["connects", "loses the race"])
-async def test_a_slow_address_still_counts_and_one_too_many_is_closed(
+async def test_slow_address_is_still_used_and_a_surplus_connection_is_closed(
     late: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, refused = asyncio.Barrier(2), asyncio.Event()
@@ -140,7 +140,7 @@ async def test_a_slow_address_still_counts_and_one_too_many_is_closed(
         assert server.open_connections == 1
 
 
-async def test_a_broken_ipv6_does_not_keep_a_host_from_being_reached(
+async def test_broken_ipv6_does_not_keep_a_host_from_being_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with WireServer(one_trade) as server, client_of(server) as client:
@@ -151,7 +151,7 @@ async def test_a_broken_ipv6_does_not_keep_a_host_from_being_reached(
 
 
 @pytest.mark.parametrize("hosts", [["127.0.0.2", "127.0.0.3"], []])
-async def test_a_host_that_nowhere_answers_is_sent_nothing(
+async def test_host_without_an_address_that_answers_is_sent_nothing(
     hosts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WireServer(one_trade) as server, client_of(server) as client:
@@ -160,7 +160,7 @@ async def test_a_host_that_nowhere_answers_is_sent_nothing(
             await client.smart_trades.get(7)
 
 
-async def test_a_large_answer_comes_whole_though_it_comes_faster_than_it_is_read() -> None:
+async def test_large_answer_that_arrives_faster_than_it_is_read_is_complete() -> None:
     big = json.dumps(["x" * 1000] * 3000).encode()
 
     async def handler(_: Received, __: Connection) -> bytes:
@@ -173,7 +173,7 @@ async def test_a_large_answer_comes_whole_though_it_comes_faster_than_it_is_read
     assert response.content == big
 
 
-async def test_a_large_body_is_sent_whole_though_the_server_reads_slowly() -> None:
+async def test_large_body_is_sent_completely_to_a_slow_server() -> None:
     async def handler(request: Received, _: Connection) -> bytes:
         return answer(201, json.dumps([str(len(request.body))]).encode())
 
@@ -185,8 +185,8 @@ async def test_a_large_body_is_sent_whole_though_the_server_reads_slowly() -> No
 
 
 @asynccontextmanager
-async def deaf() -> AsyncGenerator[int]:
-    """A server that takes nothing of what it is sent. Gives its port."""
+async def deaf_server() -> AsyncGenerator[int]:
+    """A server that reads nothing of what it is sent. Yields its port."""
     over = asyncio.Event()
 
     async def take_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -198,28 +198,28 @@ async def deaf() -> AsyncGenerator[int]:
         over.set()
 
 
-async def test_a_body_that_nobody_takes_is_given_up_and_its_fate_is_unknown() -> None:
+async def test_body_that_the_server_does_not_read_raises_outcome_unknown() -> None:
     upload = Endpoint("POST", "/upload", list[str], Safety.UNSAFE)
     async with (
-        deaf() as port,
+        deaf_server() as port,
         AsyncClient(
             KEY, secret=SECRET, base_url=f"http://127.0.0.1:{port}/p", retry=ONCE, timeout=0.1
         ) as client,
     ):
-        # Which of the times is up first, that of the write or that of all, is for chance to say.
+        # Which timeout expires first, that of the write or that of the attempt, is random.
         with pytest.raises(OutcomeUnknownError, match=r"(Write|Read)Timeout|whole attempt"):
             await client.request(upload, json={"note": "x" * 30_000_000})
 
 
-async def test_bytes_that_nobody_takes_are_a_write_that_timed_out() -> None:
-    async with deaf() as port:
+async def test_write_to_a_server_that_does_not_read_raises_write_timeout() -> None:
+    async with deaf_server() as port:
         stream = await AsyncioBackend().connect_tcp("127.0.0.1", port)
         with pytest.raises(httpcore.WriteTimeout):
             await stream.write(b"x" * 30_000_000, timeout=0.01)
         await stream.aclose()
 
 
-async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() -> None:
+async def test_connection_reports_its_addresses_and_fails_after_it_was_closed() -> None:
     async def handler(_: Received, connection: Connection) -> None:
         connection.reset()
 
@@ -243,7 +243,7 @@ async def test_a_connection_tells_its_addresses_and_fails_once_it_is_closed() ->
         await stream.aclose()
 
 
-async def test_a_connection_that_is_over_has_nothing_more_to_read() -> None:
+async def test_read_after_end_of_stream_returns_empty_bytes() -> None:
     async def handler(_: Received, connection: Connection) -> bytes:
         connection.close()
         return b""
@@ -255,21 +255,21 @@ async def test_a_connection_that_is_over_has_nothing_more_to_read() -> None:
         await stream.aclose()
 
 
-async def test_a_call_cancelled_in_the_moment_of_connecting_leaves_no_connection(
+async def test_call_cancelled_while_it_connects_leaves_no_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connecting = list[asyncio.Task[object]]()
     loop = asyncio.get_running_loop()
     really_connect = loop.create_connection
 
-    def connected_and_cancelled(protocol: Callable[[], Any], **options: Any) -> Any:
-        def begins() -> Any:
+    def connect_and_cancel(protocol: Callable[[], Any], **options: Any) -> Any:
+        def make_protocol() -> Any:
             connecting[0].cancel()
             return protocol()
 
-        return really_connect(begins, **options)
+        return really_connect(make_protocol, **options)
 
-    monkeypatch.setattr(loop, "create_connection", connected_and_cancelled)
+    monkeypatch.setattr(loop, "create_connection", connect_and_cancel)
     async with WireServer(one_trade) as server:
         connection = AsyncioBackend().connect_tcp("127.0.0.1", port_of(server))
         connecting.append(asyncio.ensure_future(connection))
@@ -280,7 +280,7 @@ async def test_a_call_cancelled_in_the_moment_of_connecting_leaves_no_connection
                 await asyncio.sleep(0.01)
 
 
-async def test_what_nobody_reads_yet_is_held_back_at_its_source() -> None:
+async def test_flood_of_unread_bytes_arrives_completely() -> None:
     flood = b"x" * 4_000_000
 
     async def handler(_: Received, connection: Connection) -> None:
@@ -298,7 +298,7 @@ async def test_what_nobody_reads_yet_is_held_back_at_its_source() -> None:
         await stream.aclose()
 
 
-async def test_an_endpoint_without_signature_goes_over_the_same_connections() -> None:
+async def test_unsigned_endpoint_sends_neither_key_nor_signature() -> None:
     everything = Endpoint("GET", "/ver1/pairs", list[str], Safety.SAFE, signed=False)
 
     async def handler(request: Received, _: Connection) -> bytes:

@@ -40,16 +40,16 @@ def block_seconds(
     ],
     ids=["text", "ISO", "JSON", "HTML"],
 )
-def test_the_time_named_in_the_text_counts_and_its_second_is_waited_out(body: str) -> None:
+def test_time_named_in_the_text_ends_the_block_after_its_second(body: str) -> None:
     assert block_seconds(body=body) == 8 * 60 + 36 + 1
 
 
-def test_the_named_time_is_held_against_the_servers_own_clock() -> None:
+def test_named_time_is_compared_with_the_servers_clock() -> None:
     date = "Tue, 11 Nov 2025 17:08:06 GMT"
     assert block_seconds(body=TEXT, headers={"date": date}) == 31
 
 
-def test_a_server_whose_clock_is_days_off_does_not_decide_how_long_to_wait() -> None:
+def test_server_clock_that_is_days_off_is_ignored() -> None:
     headers = {"date": format_datetime(NOW - timedelta(days=30))}
     in_half_a_minute = f"Next request at {NOW + timedelta(seconds=30):%Y-%m-%d %H:%M:%S} UTC"
     assert 30 <= block_seconds(body=in_half_a_minute, headers=headers) <= 32
@@ -64,16 +64,16 @@ def test_headers_are_found_in_any_case() -> None:
 @pytest.mark.parametrize(
     "date", ["Tue, 11 Nov 2025 17:08:06 -0000", "Tue, 11 Nov 2025 19:08:06 +0200"]
 )
-def test_the_servers_clock_may_be_given_in_any_zone(date: str) -> None:
+def test_server_date_may_be_in_any_time_zone(date: str) -> None:
     assert block_seconds(body=TEXT, headers={"date": date}) == 31
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Tue, 99 Nov 2025 17:08:06 GMT"])
-def test_a_date_that_cannot_be_read_leaves_the_clock_here(date: str) -> None:
+def test_invalid_server_date_falls_back_to_the_local_clock(date: str) -> None:
     assert block_seconds(body=TEXT, headers={"date": date}) == 517
 
 
-def test_the_named_time_goes_before_retry_after() -> None:
+def test_time_named_in_the_text_takes_precedence_over_retry_after() -> None:
     assert block_seconds(body=TEXT, headers={"retry-after": "7"}) == 517
 
 
@@ -86,11 +86,11 @@ def test_the_named_time_goes_before_retry_after() -> None:
         ("Tue, 11 Nov 2025 18:00:30 +0100", 31),
     ],
 )
-def test_retry_after_counts_where_the_text_names_no_time(value: str, seconds: float) -> None:
+def test_retry_after_applies_if_the_text_names_no_time(value: str, seconds: float) -> None:
     assert block_seconds(body="Too many requests", headers={"retry-after": value}) == seconds
 
 
-def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
+def test_retry_after_date_is_compared_with_the_servers_clock() -> None:
     zone = timezone(timedelta(hours=3))
     server_now = NOW + timedelta(hours=1)
     headers = {
@@ -103,14 +103,16 @@ def test_a_retry_after_date_is_held_against_the_servers_own_clock() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "Next request at 2025-11-11 16:59:59 UTC",  # over
-        "Next request at 2025-11-11 17:00:00 UTC",  # over this very moment
+        "Next request at 2025-11-11 16:59:59 UTC",  # past
+        "Next request at 2025-11-11 17:00:00 UTC",  # now
         "Next request at 2025-99-99 17:08:36 UTC",  # no such day
         "Next request at 5 pm",
         "",
     ],
 )
-def test_without_a_time_to_believe_retry_after_counts_else_the_penalty(body: str) -> None:
+def test_unusable_time_in_the_text_falls_back_to_retry_after_and_then_to_the_penalty(
+    body: str,
+) -> None:
     assert block_seconds(body=body, headers={"retry-after": "7"}) == 7
     assert block_seconds(body=body) == PENALTY
 
@@ -130,7 +132,7 @@ def test_without_a_time_to_believe_retry_after_counts_else_the_penalty(body: str
         "Tue, 11 Nov 2025 99:99:99 GMT",
     ],
 )
-def test_a_retry_after_not_to_be_believed_leaves_the_penalty(value: str) -> None:
+def test_unusable_retry_after_falls_back_to_the_penalty(value: str) -> None:
     assert block_seconds(headers={"retry-after": value}) == PENALTY
 
 
@@ -143,13 +145,13 @@ def test_a_retry_after_not_to_be_believed_leaves_the_penalty(value: str) -> None
         ("Next request at 2025-11-11 16:59:59 UTC", {"retry-after": "0"}, False),
     ],
 )
-def test_a_block_says_if_the_server_named_its_length(
+def test_block_tells_whether_the_server_named_its_length(
     body: str, headers: Mapping[str, str], *, named: bool
 ) -> None:
     assert read_block(429, headers, body, penalty=PENALTY, now=NOW).named is named
 
 
-def test_a_ban_that_names_no_time_lasts_at_least_the_shortest_ban() -> None:
+def test_ban_without_a_named_time_lasts_at_least_the_shortest_ban() -> None:
     assert block_seconds(status_code=418) == 120
     assert block_seconds(status_code=418, headers={"retry-after": "600"}) == 600
     assert block_seconds(status_code=418, body=TEXT) == 517

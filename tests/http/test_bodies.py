@@ -1,4 +1,4 @@
-"""What a server may make a client hold and do: bodies without end, bombs, floods of headers."""
+"""Limits on what a server can make a client hold and do: endless bodies, bombs, header floods."""
 
 import asyncio
 import gzip
@@ -44,7 +44,7 @@ def encoded(status: int, encoding: str, body: bytes) -> bytes:
 
 
 @over_both
-async def test_a_body_without_end_is_given_up_at_the_limit_and_its_connection_closed(
+async def test_endless_body_is_given_up_at_the_limit_and_its_connection_closed(
     speed: bool,  # noqa: FBT001
 ) -> None:
     sent = 0
@@ -68,7 +68,7 @@ async def test_a_body_without_end_is_given_up_at_the_limit_and_its_connection_cl
 
 @pytest.mark.slow
 @over_both
-async def test_a_bomb_is_given_up_at_the_limit_and_never_holds_the_loop(
+async def test_decompression_bomb_is_given_up_at_the_limit_without_blocking_the_loop(
     speed: bool,  # noqa: FBT001
 ) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
@@ -79,23 +79,23 @@ async def test_a_bomb_is_given_up_at_the_limit_and_never_holds_the_loop(
 
     turns = 0
 
-    async def others() -> None:
+    async def count_turns() -> None:
         nonlocal turns
         while True:
             turns += 1
             await asyncio.sleep(0)
 
     async with WireServer(handler) as server, client_of(server.base_url, speed=speed) as client:
-        beside = asyncio.create_task(others())
+        beside = asyncio.create_task(count_turns())
         with pytest.raises(ResponseDecodeError, match="16777216 bytes"):
             await client.smart_trades.cancel(7)
         beside.cancel()
-    assert turns > 200  # one for each piece of 64 KB
+    assert turns > 200  # one per piece of 64 KB
 
 
 @over_both
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "raw"])
-async def test_a_compressed_answer_is_read(encoding: str, speed: bool) -> None:  # noqa: FBT001
+async def test_compressed_answer_is_decoded(encoding: str, speed: bool) -> None:  # noqa: FBT001
     big = json.dumps([trade_json(i, "waiting_targets") for i in range(1, 101)]).encode()
 
     async def handler(request: Received, _: Connection) -> bytes:
@@ -119,7 +119,7 @@ async def test_a_compressed_answer_is_read(encoding: str, speed: bool) -> None: 
         ("gzip", gzip.compress(TRADE)[:-9], "ends too early"),
     ],
 )
-async def test_a_2xx_that_cannot_be_decompressed_is_one_that_cannot_be_understood(
+async def test_2xx_that_cannot_be_decompressed_raises_response_decode_error(
     encoding: str, body: bytes, why: str
 ) -> None:
     async def handler(_: Received, __: Connection) -> bytes:
@@ -132,7 +132,7 @@ async def test_a_2xx_that_cannot_be_decompressed_is_one_that_cannot_be_understoo
 
 @over_both
 @pytest.mark.parametrize("fault", ["br", "gzip", "cut", "endless"])
-async def test_a_429_blocks_whatever_its_body_is(fault: str, speed: bool) -> None:  # noqa: FBT001
+async def test_429_blocks_whatever_its_body(fault: str, speed: bool) -> None:  # noqa: FBT001
     async def handler(_: Received, connection: Connection) -> bytes | None:
         if fault in {"br", "gzip"}:
             return encoded(429, fault, b"\x0b")
@@ -150,7 +150,7 @@ async def test_a_429_blocks_whatever_its_body_is(fault: str, speed: bool) -> Non
         assert len(server.received) == 1
 
 
-async def test_headers_without_end_are_given_up() -> None:
+async def test_endless_headers_raise_outcome_unknown() -> None:
     async def handler(_: Received, connection: Connection) -> None:
         connection.send(b"HTTP/1.1 201 X\r\n")
         while True:
@@ -163,9 +163,7 @@ async def test_headers_without_end_are_given_up() -> None:
 
 
 @pytest.mark.own_transport
-async def test_a_flood_of_interim_answers_leaves_the_loop_to_others_and_ends_when_cancelled() -> (
-    None
-):
+async def test_flood_of_interim_answers_does_not_block_the_loop_and_ends_when_cancelled() -> None:
     async def handler(_: Received, connection: Connection) -> None:
         while True:
             connection.send(b"HTTP/1.1 103 Early\r\n\r\n" * 10_000)
@@ -187,7 +185,7 @@ async def test_a_flood_of_interim_answers_leaves_the_loop_to_others_and_ends_whe
     "host", [f"{'a' * 64}.invalid", f"{'.'.join(['a' * 60] * 6)}.invalid", "a\0b"]
 )
 @over_both
-async def test_a_host_that_cannot_exist_is_sent_nothing(
+async def test_request_to_an_impossible_host_is_not_sent(
     host: str,
     speed: bool,  # noqa: FBT001
 ) -> None:
@@ -200,7 +198,7 @@ async def test_a_host_that_cannot_exist_is_sent_nothing(
             await client.smart_trades.cancel(7)
 
 
-async def test_a_body_that_a_mock_made_counts_too() -> None:
+async def test_body_limit_applies_to_a_mock_transport() -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         return httpx.Response(201, content=b" " * (17 * MB))
 

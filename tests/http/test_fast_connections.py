@@ -197,7 +197,7 @@ async def test_a_connection_that_is_over_before_anything_was_sent_means_not_sent
 
     async def attached_and_over(protocol: SocketProtocol, *rest: Any) -> None:
         await attach(protocol, *rest)
-        while not protocol.over:
+        while not protocol.ended:
             await asyncio.sleep(0.001)
 
     monkeypatch.setattr("threecommas_async.http.fast.attach", attached_and_over)

@@ -1,4 +1,4 @@
-"""Code of the user's below and beside the pipeline: it may raise what it likes."""
+"""User code below and beside the pipeline, which may raise anything."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ Handler = Callable[[httpx.Request], Awaitable[httpx.Response]]
 
 
 def borrowed(handler: Handler, **hooks: Any) -> httpx.AsyncClient:
-    transport = httpx.MockTransport(handler)  # type: ignore[arg-type] # it takes coroutines too
+    transport = httpx.MockTransport(handler)  # type: ignore[arg-type] # it also takes coroutines
     return httpx.AsyncClient(transport=transport, event_hooks=hooks)
 
 
@@ -37,7 +37,7 @@ def using(http: httpx.AsyncClient, **settings: Any) -> AsyncClient:
     return AsyncClient(KEY, secret=SECRET, http_client=http, **settings)
 
 
-async def test_an_event_hook_that_finds_no_connection_does_not_make_a_close_unsent() -> None:
+async def test_event_hook_that_raises_connect_error_leaves_the_close_unknown() -> None:
     async def hook(_: httpx.Response) -> None:
         raise httpx.ConnectError("the monitoring server is down")
 
@@ -48,7 +48,7 @@ async def test_an_event_hook_that_finds_no_connection_does_not_make_a_close_unse
     assert api.posts[7] == 1
 
 
-async def test_no_connection_is_told_as_that_over_a_client_of_the_users_too() -> None:
+async def test_connect_error_in_a_borrowed_http_client_raises_not_sent() -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -57,7 +57,7 @@ async def test_no_connection_is_told_as_that_over_a_client_of_the_users_too() ->
             await client.smart_trades.close_by_market(7)
 
 
-async def test_an_event_hook_that_raises_for_a_status_takes_no_block_away() -> None:
+async def test_event_hook_that_raises_for_a_429_does_not_prevent_the_block() -> None:
     async def hook(response: httpx.Response) -> None:
         response.raise_for_status()
 
@@ -73,7 +73,7 @@ async def test_an_event_hook_that_raises_for_a_status_takes_no_block_away() -> N
     assert len(sent) == 1
 
 
-async def test_an_event_hook_that_raises_for_a_status_of_its_own_request_means_nothing() -> None:
+async def test_event_hook_that_raises_for_another_request_leaves_the_outcome_unknown() -> None:
     async def hook(_: httpx.Response) -> None:
         other = httpx.Response(429, request=httpx.Request("GET", "https://example.com"))
         other.raise_for_status()
@@ -83,7 +83,7 @@ async def test_an_event_hook_that_raises_for_a_status_of_its_own_request_means_n
             await client.smart_trades.get(7)
 
 
-async def test_a_response_that_fails_to_close_has_answered_all_the_same() -> None:
+async def test_429_counts_even_if_its_response_fails_to_close() -> None:
     class Stubborn(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield b"slow down"
@@ -117,7 +117,7 @@ class UnspeakableError(Exception):
         UnspeakableError(),
     ],
 )
-async def test_whatever_a_transport_raises_after_it_may_have_sent_is_unknown(
+async def test_unforeseen_exception_in_a_transport_raises_outcome_unknown(
     failure: Exception,
 ) -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
@@ -129,7 +129,7 @@ async def test_whatever_a_transport_raises_after_it_may_have_sent_is_unknown(
     assert type(failure).__name__ in str(caught.value)
 
 
-async def test_an_id_that_is_no_id_is_an_answer_that_cannot_be_understood() -> None:
+async def test_answer_with_an_invalid_id_raises_response_decode_error() -> None:
     anything = Endpoint("GET", "/anything", object, Safety.SAFE)
 
     async def handler(_: httpx.Request) -> httpx.Response:
@@ -142,7 +142,7 @@ async def test_an_id_that_is_no_id_is_an_answer_that_cannot_be_understood() -> N
 
 
 @pytest.mark.parametrize("encoding", ["identity", "", " Identity "])
-async def test_an_encoding_that_changes_nothing_is_read_as_it_is(encoding: str) -> None:
+async def test_identity_encoding_is_read_unchanged(encoding: str) -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         body = httpx.Response(200, json=trade_json(7, "waiting_targets")).content
         stream = httpx.ByteStream(body)
@@ -155,19 +155,36 @@ async def test_an_encoding_that_changes_nothing_is_read_as_it_is(encoding: str) 
 # --- limiters
 
 
-async def test_a_429_blocks_though_a_limiter_fails_to_tell_its_penalty() -> None:
+async def test_429_blocks_with_the_default_penalty_if_the_limiter_has_none() -> None:
     limiter = SlidingWindowLimiter(limit=1000)
     api = Api([1])
     api.faults[1] = [answering(lambda: httpx.Response(429))]
     async with client_of(api, limiter=limiter) as client:
-        del limiter.penalty  # reading it raises from here on
+        del limiter.penalty  # reading it raises from now on
         report = await client.smart_trades.close_many([1])
     assert report.ok
     first, second = (at for at, _, _ in api.requests)
     assert second >= first + 300
 
 
-async def test_a_limiter_that_gives_out_slots_during_a_block_does_not_stop_the_loop() -> None:
+async def test_block_that_a_limiter_failed_to_set_refuses_calls_whose_deadline_it_exceeds() -> None:
+    class Forgetful(SlidingWindowLimiter):
+        async def block(self, seconds: float) -> None:
+            raise OSError("the store is full")
+
+    api = Api([1, 2])
+    api.faults[1] = [answering(lambda: httpx.Response(429))]
+    async with client_of(api, limiter=Forgetful()) as client:
+        with pytest.raises(RateLimitError):
+            await client.smart_trades.close_by_market(1, deadline=5)
+        with pytest.raises(RequestNotSentError, match="429 or 418") as caught:
+            await client.smart_trades.close_by_market(2, deadline=60)
+    assert caught.value.available_in is not None
+    assert caught.value.available_in > 200
+    assert asyncio.get_running_loop().time() < 10
+
+
+async def test_limiter_that_grants_slots_during_a_block_does_not_freeze_the_loop() -> None:
     class Careless(SlidingWindowLimiter):
         async def acquire(self, *args: Any, **options: Any) -> Permit:
             return Permit()
@@ -182,7 +199,7 @@ async def test_a_limiter_that_gives_out_slots_during_a_block_does_not_stop_the_l
     assert api.requests == []
 
 
-async def test_a_permit_that_grew_too_old_is_given_back_and_another_acquired() -> None:
+async def test_expired_permit_is_returned_and_another_acquired() -> None:
     class Old(Permit):
         def usable(self) -> bool:
             return False
@@ -203,7 +220,7 @@ async def test_a_permit_that_grew_too_old_is_given_back_and_another_acquired() -
     assert asyncio.get_running_loop().time() < 1, "the old one has burnt no slot"
 
 
-async def test_nothing_leaves_a_closed_client_though_a_limiter_swallows_the_end() -> None:
+async def test_closed_client_sends_nothing_if_the_limiter_swallows_cancellation() -> None:
     class Swallows(SlidingWindowLimiter):
         async def acquire(self, *args: Any, **options: Any) -> Permit:
             with contextlib.suppress(asyncio.CancelledError):
@@ -220,14 +237,14 @@ async def test_nothing_leaves_a_closed_client_though_a_limiter_swallows_the_end(
     assert api.requests == []
 
 
-async def test_reads_held_up_by_a_limit_of_their_own_hold_up_no_close() -> None:
+async def test_reads_waiting_for_their_endpoint_limit_do_not_delay_a_close() -> None:
     from threecommas_async.resources.smart_trades import LIST  # noqa: PLC0415
 
     limiter = SlidingWindowLimiter(limit=100)
-    permits = [await limiter.acquire(Priority.IN_QUESTION, bucket=LIST.bucket) for _ in range(40)]
+    permits = [await limiter.acquire(Priority.IN_DOUBT, bucket=LIST.bucket) for _ in range(40)]
     for permit in permits:
         await limiter.release(permit, sent=True)
-    held_up = asyncio.create_task(limiter.acquire(Priority.IN_QUESTION, bucket=LIST.bucket))
+    held_up = asyncio.create_task(limiter.acquire(Priority.IN_DOUBT, bucket=LIST.bucket))
     await asyncio.sleep(0)
     await limiter.acquire(Priority.CLOSE)
     assert asyncio.get_running_loop().time() < 1
@@ -235,7 +252,7 @@ async def test_reads_held_up_by_a_limit_of_their_own_hold_up_no_close() -> None:
     assert asyncio.get_running_loop().time() >= 10
 
 
-async def test_an_answer_that_cannot_be_understood_holds_its_slot_no_longer_than_another() -> None:
+async def test_unparsable_answer_holds_its_slot_no_longer_than_any_other() -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         stream = httpx.ByteStream(b"\x0b")
         return httpx.Response(200, headers={"Content-Encoding": "br"}, stream=stream)
@@ -248,7 +265,7 @@ async def test_an_answer_that_cannot_be_understood_holds_its_slot_no_longer_than
     assert asyncio.get_running_loop().time() < 11
 
 
-async def test_a_request_that_got_no_answer_holds_its_slot_for_as_long_as_it_may_take() -> None:
+async def test_unanswered_request_holds_its_slot_for_its_attempt_timeout() -> None:
     failing = iter([httpx.ReadTimeout("")])
 
     async def handler(_: httpx.Request) -> httpx.Response:
@@ -262,7 +279,7 @@ async def test_a_request_that_got_no_answer_holds_its_slot_for_as_long_as_it_may
     assert asyncio.get_running_loop().time() == pytest.approx(30.0, abs=1)
 
 
-async def test_without_any_timeout_an_attempt_may_take_as_long_as_it_takes() -> None:
+async def test_attempt_without_any_timeout_may_take_any_time() -> None:
     api = Api([7], latency=1000.0)
     async with client_of(api, timeout=httpx.Timeout(None)) as client:
         await client.smart_trades.get(7)
@@ -270,7 +287,7 @@ async def test_without_any_timeout_an_attempt_may_take_as_long_as_it_takes() -> 
             await client.smart_trades.get(7, timeout=1.0, deadline=2000.0)
 
 
-async def test_a_refusal_is_told_by_its_own_name_over_a_client_of_the_users() -> None:
+async def test_refusal_over_a_borrowed_http_client_is_raised_with_status_and_code() -> None:
     async def handler(_: httpx.Request) -> httpx.Response:
         return error(422)
 

@@ -1,11 +1,11 @@
-"""The gate: closes are not held up. The turnstile: a crowd leaves the event loop its turns."""
+"""The gate: which calls get a connection, and in what order."""
 
 import asyncio
 import gc
 
 import pytest
 
-from tests.effort import effort
+from tests.effort import count_calls
 from threecommas_async.endpoint import Priority
 from threecommas_async.http.gate import Gate
 
@@ -15,7 +15,7 @@ CLOSE, READ = Priority.CLOSE, Priority.NORMAL
 
 
 class Passage:
-    """Calls at a gate, and in which order they come through."""
+    """Calls at a gate, in the order in which they pass."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
@@ -34,10 +34,10 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_reads_that_hang_do_not_hold_closes_up() -> None:
+async def test_hanging_reads_do_not_block_closes() -> None:
     passage = Passage(Gate(20, reserve=2))
     for i in range(25):
-        priority = CLOSE if i % 2 else READ  # also those that a close depends on
+        priority = CLOSE if i % 2 else READ  # including those that a close depends on
         passage.come(f"read {i}", priority, closing=False)
     await settle()
     assert len(passage.passed) == 18
@@ -51,7 +51,7 @@ async def test_reads_that_hang_do_not_hold_closes_up() -> None:
         assert passage.passed[-1] == f"close {i}"
 
 
-async def test_at_the_gate_closes_and_reads_for_them_go_by_arrival_and_then_the_rest() -> None:
+async def test_gate_admits_closes_and_their_reads_in_order_of_arrival_before_other_reads() -> None:
     passage = Passage(Gate(2, reserve=1))
     passage.come("hangs", READ, closing=False)
     passage.come("first", CLOSE, closing=True)
@@ -67,30 +67,30 @@ async def test_at_the_gate_closes_and_reads_for_them_go_by_arrival_and_then_the_
     for _ in range(6):
         passage.gate.leave()
         await settle()
-    # An urgent read may not take the last waiter, and holds up nobody who may.
+    # An urgent read may not take the last connection, and blocks no close behind it.
     assert passage.passed[2:] == ["close", "cancel", "urgent read", "later urgent read", "read"]
 
 
-async def test_who_leaves_the_line_at_the_gate_loses_no_place() -> None:
+async def test_cancelled_waiter_at_the_gate_loses_no_connection() -> None:
     passage = Passage(Gate(1))
     passage.come("first", CLOSE, closing=True)
-    doomed = [passage.come(f"doomed {i}", CLOSE, closing=True) for i in range(3)]
-    passage.come("heir", READ, closing=False)
+    cancelled = [passage.come(f"cancelled {i}", CLOSE, closing=True) for i in range(3)]
+    passage.come("successor", READ, closing=False)
     await settle()
-    doomed[0].cancel()
+    cancelled[0].cancel()
     await settle()
-    passage.gate.leave()  # which gives the place to one that is cancelled in the same moment
-    doomed[1].cancel()
-    doomed[2].cancel()
+    passage.gate.leave()  # grants it to a call that is cancelled at the same moment
+    cancelled[1].cancel()
+    cancelled[2].cancel()
     await settle()
-    assert passage.passed == ["first", "heir"]
+    assert passage.passed == ["first", "successor"]
     passage.gate.leave()
     async with asyncio.timeout(1):
         await passage.gate.enter(READ, closing=False)
 
 
 @pytest.mark.parametrize("found", ["before", "meanwhile"])
-def test_a_gate_has_all_its_places_after_an_event_loop_was_closed_in_mid_run(found: str) -> None:
+def test_gate_has_all_its_connections_after_an_event_loop_was_closed(found: str) -> None:
     gate, passed = Gate(2), list[str]()
 
     async def through(name: str) -> None:
@@ -105,31 +105,31 @@ def test_a_gate_has_all_its_places_after_an_event_loop_was_closed_in_mid_run(fou
         again = [asyncio.create_task(through(f"again {i}")) for i in range(3)]
         await settle()
         assert passed[2:] == ["again 0", "again 1"]
-        crowd.clear()
-        gc.collect()  # what is left over of the loop before comes to its end, and leaves
+        callers.clear()
+        gc.collect()  # destroys the tasks of the closed loop, whose `finally` leaves the gate
         again[0].cancel()
         await settle()
         assert passed[4:] == ["again 2"]
 
     loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _, __: None)  # it would tell of the tasks that never end
-    crowd = [loop.create_task(through(f"gone {i}")) for i in range(4)]
+    loop.set_exception_handler(lambda _, __: None)  # it would log the tasks that never end
+    callers = [loop.create_task(through(f"gone {i}")) for i in range(4)]
     loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()
     if found == "before":
-        crowd.clear()
+        callers.clear()
         gc.collect()
     asyncio.run(go_on())
 
 
-def test_what_a_gate_does_for_one_does_not_grow_with_those_who_wait() -> None:
+def test_cost_of_leaving_the_gate_does_not_grow_with_the_queue() -> None:
     async def calls(waiting: int) -> int:
         gate = Gate(1)
-        crowd = [asyncio.ensure_future(gate.enter(READ, closing=False)) for _ in range(waiting)]
+        callers = [asyncio.ensure_future(gate.enter(READ, closing=False)) for _ in range(waiting)]
         await settle()
-        for task in crowd[1 : waiting // 2]:
+        for task in callers[1 : waiting // 2]:
             task.cancel()
-        gate.leave()  # looks past those, once
-        return effort(gate.leave)
+        gate.leave()  # skips the cancelled ones, once
+        return count_calls(gate.leave)
 
     assert asyncio.run(calls(1000)) <= asyncio.run(calls(10)) + 3

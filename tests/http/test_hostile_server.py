@@ -1,4 +1,4 @@
-"""A server, or someone in between, that wants to be believed, or to hold the client up."""
+"""A server, or an attacker in between, that forges answers or blocks the client."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def slots_of(server: WireServer, *, fast: bool) -> OwnConnections:
 
 @asynccontextmanager
 async def forger(real_port: int, moment: str) -> AsyncGenerator[int]:
-    """Someone in between without keys: forges an answer in the clear and passes on all else."""
+    """An attacker without keys: forges an answer in plain text and forwards everything else."""
     writers = list[asyncio.StreamWriter]()
 
     async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -87,7 +87,7 @@ async def forger(real_port: int, moment: str) -> AsyncGenerator[int]:
 @pytest.mark.parametrize(
     "moment", ["before the hello", "after the hello", "after the server's hello"]
 )
-def test_an_answer_forged_before_the_handshake_never_counts(
+def test_answer_forged_before_the_handshake_is_never_accepted(
     loop: Callable[[], asyncio.AbstractEventLoop], moment: str, tls: ssl.SSLContext
 ) -> None:
     async def silent(_: Received, __: Connection) -> None:
@@ -106,7 +106,8 @@ def test_an_answer_forged_before_the_handshake_never_counts(
                     rate_limiter=None,
                     retry=ONCE,
                 )
-                # TLS may be agreed on, and the request gone, when the last forgery breaks it.
+                # The last forgery may break TLS only after the handshake, when the request has been
+                # sent.
                 expected = (RequestNotSentError, OutcomeUnknownError)
                 async with client:
                     for _ in range(40):
@@ -118,7 +119,7 @@ def test_an_answer_forged_before_the_handshake_never_counts(
 
 
 @on_both_loops
-def test_over_tls_both_loops_send_receive_and_reuse_a_connection(
+def test_tls_connection_is_reused_on_both_event_loops(
     loop: Callable[[], asyncio.AbstractEventLoop], tls: ssl.SSLContext
 ) -> None:
     async def handler(_: Received, __: Connection) -> bytes:
@@ -134,7 +135,7 @@ def test_over_tls_both_loops_send_receive_and_reuse_a_connection(
 
 
 @on_both_loops
-def test_cancelling_while_it_connects_and_shakes_hands_leaks_no_socket(
+def test_cancelling_while_connecting_or_in_the_handshake_leaks_no_socket(
     loop: Callable[[], asyncio.AbstractEventLoop], tls: ssl.SSLContext
 ) -> None:
     chooser = random.Random(5)
@@ -163,7 +164,7 @@ def test_cancelling_while_it_connects_and_shakes_hands_leaks_no_socket(
 
 
 @pytest.mark.parametrize("name", ["", "." * 3, "x" * 80])
-async def test_a_name_that_no_certificate_can_bear_is_not_sent_and_leaks_no_socket(
+async def test_handshake_with_an_impossible_name_is_not_sent_and_leaks_no_socket(
     name: str,
 ) -> None:
     async def handler(_: Received, __: Connection) -> bytes:
@@ -179,8 +180,8 @@ async def test_a_name_that_no_certificate_can_bear_is_not_sent_and_leaks_no_sock
                 await asyncio.sleep(0.01)
 
 
-async def test_nothing_is_sent_over_a_connection_that_holds_what_nobody_asked_for() -> None:
-    """The last look is taken when a request's first bytes are written, not some turns before."""
+async def test_nothing_is_sent_over_a_connection_with_unrequested_bytes() -> None:
+    """The connection is checked when the first bytes of a request are written, not before."""
 
     async def handler(_: Received, connection: Connection) -> bytes:
         asyncio.get_running_loop().call_later(0.01, connection.send, FORGED)
@@ -194,7 +195,7 @@ async def test_nothing_is_sent_over_a_connection_that_holds_what_nobody_asked_fo
         async with asyncio.timeout(5):
             while not stream.get_extra_info("is_readable"):
                 await asyncio.sleep(0.005)
-        for _ in range(3):  # it has arrived: now the event loop takes it in
+        for _ in range(3):  # it has arrived: now the event loop reads it
             await asyncio.sleep(0)
         with pytest.raises(httpcore.ConnectError, match="nothing was sent"):
             await stream.write(b"GET / HTTP/1.1\r\n\r\n")
@@ -202,10 +203,10 @@ async def test_nothing_is_sent_over_a_connection_that_holds_what_nobody_asked_fo
         assert len(server.received) == 1
 
 
-# ------------------------------------------------------------------ elsewhere
+# ------------------------------------------------------------------ after a fork
 
 
-async def who_asked(request: Received, _: Connection) -> bytes:
+async def echo_asker(request: Received, _: Connection) -> bytes:
     return answer(200, request.headers["x-who"].encode())
 
 
@@ -219,13 +220,15 @@ async def ask(slots: OwnConnections, server: WireServer, who: str) -> str:
 @over_both
 @on_both_loops
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # resolving is a thread's
-def test_after_a_fork_neither_process_uses_the_connections_of_the_other(
+@pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded:DeprecationWarning"
+)  # resolving runs on a thread
+def test_parent_and_child_never_use_each_others_connections_after_a_fork(
     loop: Callable[[], asyncio.AbstractEventLoop],
     fast: bool,  # noqa: FBT001
 ) -> None:
     async def begin() -> tuple[WireServer, OwnConnections]:
-        server = await WireServer(who_asked).__aenter__()
+        server = await WireServer(echo_asker).__aenter__()
         slots = slots_of(server, fast=fast)
         assert await ask(slots, server, "parent") == "parent"
         return server, slots
@@ -260,10 +263,10 @@ def test_after_a_fork_neither_process_uses_the_connections_of_the_other(
         assert runner.run(in_the_parent(server, slots, child)) == 0
 
 
-# ------------------------------------------------------------------ without end
+# ------------------------------------------------------------------ endless answers
 
 
-async def no_connection_is_left(server: WireServer) -> None:
+async def wait_until_disconnected(server: WireServer) -> None:
     async with asyncio.timeout(10):
         while server.open_connections:
             await asyncio.sleep(0.01)
@@ -272,7 +275,7 @@ async def no_connection_is_left(server: WireServer) -> None:
 def endless(head: bytes, more: bytes, pause: float = 0.0) -> Handler:
     async def handler(_: Received, connection: Connection) -> None:
         connection.send(head)
-        while True:  # until the client has had enough
+        while True:  # until the client disconnects
             connection.send(more)
             await connection.writer.drain()
             await asyncio.sleep(pause)
@@ -293,7 +296,7 @@ CHUNKED = b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
         pytest.param(b"HTTP/1.1 201 ", b"x", 0.005, id="a drip of the head"),
     ],
 )
-async def test_an_answer_that_never_ends_can_be_given_up_at_any_time(
+async def test_endless_answer_can_be_abandoned_at_any_time(
     head: bytes,
     more: bytes,
     pause: float,
@@ -304,4 +307,4 @@ async def test_an_answer_that_never_ends_can_be_given_up_at_any_time(
         with pytest.raises((TimeoutError, httpx.RemoteProtocolError)):
             async with asyncio.timeout(0.1):
                 await slots.handle_async_request(request_of(server))
-        await no_connection_is_left(server)
+        await wait_until_disconnected(server)

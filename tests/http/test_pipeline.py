@@ -1,4 +1,4 @@
-"""The one way out: attempts, blocks, deadlines, what goes over the wire."""
+"""The pipeline: attempts, blocks, deadlines, and what goes over the wire."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ def now() -> float:
 
 
 def scripted(*answers: httpx.Response | Exception) -> tuple[list[httpx.Request], Handler]:
-    """A server that gives these answers in turn, the last one for ever."""
+    """A server that gives these answers in turn, and repeats the last one."""
     seen: list[httpx.Request] = []
 
     async def handler(request: httpx.Request) -> httpx.Response:
@@ -60,7 +60,7 @@ def trade(status: int = 200) -> httpx.Response:
 # --- what is sent
 
 
-async def test_path_query_and_headers_go_out_as_given() -> None:
+async def test_path_query_and_headers_are_sent_as_given() -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     since = datetime(2026, 1, 5, 9, 30, 0, 123456, tzinfo=UTC)
     async with client_of(handler, mode="paper") as client:
@@ -77,7 +77,7 @@ async def test_path_query_and_headers_go_out_as_given() -> None:
     assert request.headers["User-Agent"].startswith("python-httpx") is False
 
 
-async def test_query_values_are_written_as_the_api_writes_them() -> None:
+async def test_query_values_are_written_in_the_format_of_the_api() -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     endpoint = Endpoint("GET", "/ver1/things", list[str], Safety.SAFE)
     async with client_of(handler) as client:
@@ -87,7 +87,7 @@ async def test_query_values_are_written_as_the_api_writes_them() -> None:
     assert seen[0].url.query == b"a=true&b=false&c=1E-7&e=%C3%A4%20%3F%26"
 
 
-async def test_a_json_body_is_sent_compact_and_a_text_in_the_path_is_quoted() -> None:
+async def test_json_body_is_sent_compact_and_path_text_is_quoted() -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     endpoint = Endpoint("POST", "/ver1/trades/{uuid}", list[str], Safety.UNSAFE)
     async with client_of(handler) as client:
@@ -99,7 +99,7 @@ async def test_a_json_body_is_sent_compact_and_a_text_in_the_path_is_quoted() ->
     assert seen[0].headers["Content-Type"] == "application/json"
 
 
-async def test_query_and_json_body_together_are_refused_for_they_cannot_be_signed() -> None:
+async def test_query_together_with_a_json_body_is_refused() -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     endpoint = Endpoint("POST", "/ver1/things", list[str], Safety.UNSAFE)
     async with client_of(handler) as client:
@@ -109,7 +109,7 @@ async def test_query_and_json_body_together_are_refused_for_they_cannot_be_signe
 
 
 @pytest.mark.parametrize("body", [{"price": float("nan")}, {"x": {1j}}, {"note": "\ud800"}])
-async def test_a_body_that_is_no_json_is_refused_without_being_shown(body: object) -> None:
+async def test_body_that_is_not_json_is_refused_without_being_shown(body: object) -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     endpoint = Endpoint("POST", "/ver1/things", list[str], Safety.UNSAFE)
     async with client_of(handler) as client:
@@ -120,7 +120,7 @@ async def test_a_body_that_is_no_json_is_refused_without_being_shown(body: objec
 
 
 @pytest.mark.parametrize("part", ["..", ".", ""])
-async def test_a_path_part_that_would_make_another_path_is_refused(part: str) -> None:
+async def test_path_parameter_that_would_change_the_path_is_refused(part: str) -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     endpoint = Endpoint("GET", "/ver1/a/{x}/b", list[str], Safety.SAFE)
     async with client_of(handler) as client:
@@ -129,7 +129,7 @@ async def test_a_path_part_that_would_make_another_path_is_refused(part: str) ->
     assert seen == []
 
 
-async def test_a_time_without_a_zone_is_refused() -> None:
+async def test_datetime_without_a_time_zone_is_refused() -> None:
     seen, handler = scripted(httpx.Response(200, json=[]))
     async with client_of(handler) as client:
         with pytest.raises(InvalidRequestError, match="no time zone"):
@@ -137,7 +137,7 @@ async def test_a_time_without_a_zone_is_refused() -> None:
     assert seen == []
 
 
-async def test_unsigned_endpoints_carry_neither_key_nor_signature() -> None:
+async def test_unsigned_endpoint_is_sent_without_key_and_signature() -> None:
     seen, handler = scripted(httpx.Response(200, json=["USDT_BTC"]))
     endpoint = Endpoint("GET", "/ver1/pairs", list[str], Safety.SAFE, signed=False)
     async with client_of(handler) as client:
@@ -145,7 +145,7 @@ async def test_unsigned_endpoints_carry_neither_key_nor_signature() -> None:
     assert not {"apikey", "signature"} & seen[0].headers.keys()
 
 
-async def test_redirects_are_not_followed_and_leave_an_unsafe_call_unknown() -> None:
+async def test_redirect_is_not_followed_and_leaves_an_unsafe_call_unknown() -> None:
     seen, handler = scripted(httpx.Response(302, headers={"Location": "https://evil.example/"}))
     async with client_of(handler) as client:
         with pytest.raises(Exception, match="302") as caught:
@@ -154,7 +154,7 @@ async def test_redirects_are_not_followed_and_leave_an_unsafe_call_unknown() -> 
     assert len(seen) == 1
 
 
-async def test_the_whole_answer_is_there_for_fields_that_the_classes_do_not_know() -> None:
+async def test_response_keeps_the_raw_answer_with_unknown_fields() -> None:
     _, handler = scripted(
         httpx.Response(
             203,
@@ -184,7 +184,9 @@ async def test_the_whole_answer_is_there_for_fields_that_the_classes_do_not_know
         httpx.Response(504),
     ],
 )
-async def test_a_read_is_repeated_whatever_went_wrong(failure: httpx.Response | Exception) -> None:
+async def test_read_is_repeated_after_any_transient_failure(
+    failure: httpx.Response | Exception,
+) -> None:
     seen, handler = scripted(failure, failure, trade())
     async with client_of(handler) as client:
         assert (await client.smart_trades.get(7)).id == 7
@@ -192,7 +194,7 @@ async def test_a_read_is_repeated_whatever_went_wrong(failure: httpx.Response | 
     assert 0.75 <= now() <= 1.5  # half a second and a second, less the jitter
 
 
-async def test_a_read_is_given_up_after_the_attempts_of_the_policy() -> None:
+async def test_read_is_given_up_after_the_attempts_of_the_policy() -> None:
     seen, handler = scripted(httpx.ReadTimeout("slow"))
     async with client_of(handler, retry=RetryPolicy(attempts=2)) as client:
         with pytest.raises(OutcomeUnknownError, match="only reads") as caught:
@@ -204,7 +206,7 @@ async def test_a_read_is_given_up_after_the_attempts_of_the_policy() -> None:
 @pytest.mark.parametrize(
     "failure", [httpx.ReadTimeout(""), httpx.WriteError("cut"), RuntimeError("odd transport")]
 )
-async def test_a_change_that_may_have_left_is_not_repeated(failure: Exception) -> None:
+async def test_unsafe_call_that_may_have_been_sent_is_not_repeated(failure: Exception) -> None:
     seen, handler = scripted(failure)
     async with client_of(handler) as client:
         with pytest.raises(OutcomeUnknownError, match="may have taken effect") as caught:
@@ -214,7 +216,7 @@ async def test_a_change_that_may_have_left_is_not_repeated(failure: Exception) -
     assert type(caught.value.__cause__) is type(failure)
 
 
-async def test_a_change_that_the_server_failed_on_is_not_repeated() -> None:
+async def test_unsafe_call_answered_by_a_500_is_not_repeated() -> None:
     seen, handler = scripted(httpx.Response(500, json={"error": "unknown_error"}))
     async with client_of(handler) as client:
         with pytest.raises(ServerError, match="unknown_error") as caught:
@@ -223,7 +225,7 @@ async def test_a_change_that_the_server_failed_on_is_not_repeated() -> None:
     assert caught.value.may_have_taken_effect is True
 
 
-async def test_a_change_that_never_left_is_repeated_and_then_told_to_be_safe() -> None:
+async def test_unsafe_call_that_was_not_sent_is_repeated_and_then_raises_not_sent() -> None:
     seen, handler = scripted(httpx.ConnectError("refused"))
     async with client_of(handler) as client:
         with pytest.raises(RequestNotSentError, match="nothing has happened") as caught:
@@ -232,7 +234,7 @@ async def test_a_change_that_never_left_is_repeated_and_then_told_to_be_safe() -
     assert caught.value.available_in is None
 
 
-async def test_a_request_that_never_left_burns_no_slot() -> None:
+async def test_request_that_was_not_sent_uses_no_slot() -> None:
     seen, handler = scripted(httpx.ConnectError("refused"), httpx.ConnectError("refused"), trade())
     async with client_of(handler, limiter=SlidingWindowLimiter(1, 60.0)) as client:
         await client.smart_trades.get(7)
@@ -240,7 +242,7 @@ async def test_a_request_that_never_left_burns_no_slot() -> None:
     assert now() < 60.0
 
 
-async def test_a_refusal_is_not_repeated() -> None:
+async def test_refusal_is_not_repeated() -> None:
     seen, handler = scripted(error(401, "signature_invalid", "Provided signature is invalid"))
     async with client_of(handler) as client:
         with pytest.raises(AuthenticationError, match="Provided signature is invalid"):
@@ -248,7 +250,7 @@ async def test_a_refusal_is_not_repeated() -> None:
     assert len(seen) == 1
 
 
-async def test_not_found_is_recognised_with_status_400() -> None:
+async def test_not_found_with_status_400_raises_not_found() -> None:
     _, handler = scripted(error(400, "Not found", "Smart Trade not found"))
     async with client_of(handler) as client:
         with pytest.raises(NotFoundError, match="Smart Trade not found"):
@@ -256,7 +258,7 @@ async def test_not_found_is_recognised_with_status_400() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"id": "seven"}', b"[]", b'{"id": 7}'])
-async def test_a_2xx_that_cannot_be_understood_happened_and_is_not_repeated(body: bytes) -> None:
+async def test_unparsable_2xx_is_not_repeated_and_may_have_taken_effect(body: bytes) -> None:
     seen, handler = scripted(httpx.Response(201, content=body))
     async with client_of(handler) as client:
         with pytest.raises(ResponseDecodeError, match="carried it out: do not repeat") as caught:
@@ -274,7 +276,7 @@ def refused_rate(after: str = "60") -> httpx.Response:
     return httpx.Response(429, text="slow down", headers={"Retry-After": after})
 
 
-async def test_after_a_429_nothing_leaves_any_task_until_the_block_is_over() -> None:
+async def test_429_stops_all_requests_until_the_block_ends() -> None:
     times: list[float] = []
 
     async def handler(_: httpx.Request) -> httpx.Response:
@@ -289,22 +291,22 @@ async def test_after_a_429_nothing_leaves_any_task_until_the_block_is_over() -> 
     assert min(times[2:]) == 61.0
 
 
-async def test_a_429_that_names_no_time_is_waited_out_as_documented() -> None:
+async def test_429_without_a_time_blocks_for_the_documented_penalty() -> None:
     seen, handler = scripted(httpx.Response(429, text="Too many"), trade())
     async with client_of(handler) as client:
         await client.smart_trades.get(7)
     assert (len(seen), now()) == (2, 300.0)
 
 
-async def test_a_429_that_names_no_time_holds_for_the_longer_penalty_of_both_limits() -> None:
-    """Which limit was met nobody says; going on too early brings the ban."""
+async def test_429_without_a_time_blocks_for_the_longer_penalty_of_both_limits() -> None:
+    """The answer does not tell which limit was hit, and continuing too early leads to a ban."""
     seen, handler = scripted(httpx.Response(429), httpx.Response(200, json=[]))
     async with client_of(handler) as client:
         await client.smart_trades.list_page()
     assert (len(seen), now()) == (2, 300.0)
 
 
-async def test_a_429_of_an_endpoint_with_a_longer_penalty_of_its_own_holds_for_that_one() -> None:
+async def test_429_of_an_endpoint_with_a_longer_penalty_blocks_for_that_penalty() -> None:
     seen, handler = scripted(httpx.Response(429), httpx.Response(200, json=[]))
     limiter = SlidingWindowLimiter(penalty=5.0)
     async with client_of(handler, limiter=limiter) as client:
@@ -312,14 +314,14 @@ async def test_a_429_of_an_endpoint_with_a_longer_penalty_of_its_own_holds_for_t
     assert (len(seen), now()) == (2, 10.0)
 
 
-async def test_a_429_is_waited_out_for_a_change_too_for_it_was_not_carried_out() -> None:
+async def test_unsafe_call_is_repeated_after_a_429() -> None:
     seen, handler = scripted(refused_rate(), trade())
     async with client_of(handler) as client:
         await client.smart_trades.cancel(7)
     assert (len(seen), now()) == (2, 60.0)
 
 
-async def test_429s_without_end_are_given_up_after_three_waits() -> None:
+async def test_repeated_429s_raise_rate_limit_error_after_three_waits() -> None:
     seen, handler = scripted(refused_rate())
     async with client_of(handler) as client:
         with pytest.raises(RateLimitError) as caught:
@@ -328,7 +330,7 @@ async def test_429s_without_end_are_given_up_after_three_waits() -> None:
     assert caught.value.retry_at is not None
 
 
-async def test_a_block_longer_than_the_deadline_is_told_as_the_429_that_it_is() -> None:
+async def test_block_longer_than_the_deadline_raises_rate_limit_error_at_once() -> None:
     seen, handler = scripted(refused_rate())
     async with client_of(handler) as client:
         with pytest.raises(RateLimitError):
@@ -336,7 +338,7 @@ async def test_a_block_longer_than_the_deadline_is_told_as_the_429_that_it_is() 
     assert (len(seen), now()) == (1, 0.0)
 
 
-async def test_a_refused_plan_is_no_wait() -> None:
+async def test_plan_limit_raises_at_once_and_blocks_nothing() -> None:
     seen, handler = scripted(
         httpx.Response(429, json={"error": "plan", "error_description": "Upgrade your plan"}),
         trade(),
@@ -348,7 +350,7 @@ async def test_a_refused_plan_is_no_wait() -> None:
     assert (len(seen), now()) == (2, 0.0)
 
 
-async def test_a_ban_is_told_at_once_and_holds_everyone_else() -> None:
+async def test_ip_ban_raises_at_once_and_blocks_all_other_calls() -> None:
     seen, handler = scripted(httpx.Response(418, headers={"Retry-After": "600"}), trade())
     async with client_of(handler) as client:
         with pytest.raises(IPBannedError, match="until") as caught:
@@ -378,14 +380,14 @@ async def test_clients_that_share_a_limiter_share_its_blocks() -> None:
 # --- deadlines and cancellation
 
 
-async def test_a_call_not_answered_by_its_deadline_is_unknown_if_it_changes_something() -> None:
+async def test_unsafe_call_unanswered_at_its_deadline_raises_outcome_unknown() -> None:
     async with client_of(Api([7], latency=60.0)) as client:
         with pytest.raises(OutcomeUnknownError, match="deadline of 5 s"):
             await client.smart_trades.cancel(7, deadline=5)
     assert now() == 5.0
 
 
-async def test_a_call_still_waiting_for_a_connection_at_its_deadline_was_not_sent() -> None:
+async def test_call_without_a_connection_by_its_deadline_raises_not_sent() -> None:
     api = Api([7, 8], latency=40.0)
     async with client_of(api, max_connections=1) as client:
         first = asyncio.create_task(client.smart_trades.get(8))
@@ -396,15 +398,15 @@ async def test_a_call_still_waiting_for_a_connection_at_its_deadline_was_not_sen
     assert api.count("DELETE") == 0
 
 
-async def test_a_cancelled_call_gives_its_place_to_the_next() -> None:
+async def test_cancelled_call_releases_its_connection_to_the_next() -> None:
     api = Api([7, 8, 9], latency=40.0)
     async with client_of(api, max_connections=1) as client:
-        under_way = asyncio.create_task(client.smart_trades.get(7))
+        in_flight = asyncio.create_task(client.smart_trades.get(7))
         waiting = asyncio.create_task(client.smart_trades.get(8))
         last = asyncio.create_task(client.smart_trades.get(9))
         await asyncio.sleep(1)
         waiting.cancel()
-        under_way.cancel()
+        in_flight.cancel()
         await last
     assert now() == 41.0
     assert [path for _, _, path in api.requests] == [
@@ -413,19 +415,19 @@ async def test_a_cancelled_call_gives_its_place_to_the_next() -> None:
     ]
 
 
-async def test_a_place_given_to_a_task_cancelled_in_the_same_moment_goes_to_the_next() -> None:
+async def test_connection_granted_to_a_task_cancelled_at_the_same_moment_goes_to_the_next() -> None:
     api = Api([7, 8, 9], latency=40.0)
     async with client_of(api, max_connections=1) as client:
-        under_way = asyncio.create_task(client.smart_trades.get(7))
-        doomed = asyncio.create_task(client.smart_trades.get(8))
-        under_way.add_done_callback(lambda _: doomed.cancel())
+        in_flight = asyncio.create_task(client.smart_trades.get(7))
+        cancelled = asyncio.create_task(client.smart_trades.get(8))
+        in_flight.add_done_callback(lambda _: cancelled.cancel())
         last = asyncio.create_task(client.smart_trades.get(9))
-        await asyncio.wait({under_way, doomed, last})
-    assert doomed.cancelled()
+        await asyncio.wait({in_flight, cancelled, last})
+    assert cancelled.cancelled()
     assert last.result().id == 9
 
 
-async def test_a_closed_client_sends_nothing() -> None:
+async def test_closed_client_sends_nothing() -> None:
     seen, handler = scripted(trade())
     client = client_of(handler)
     await client.aclose()
@@ -434,10 +436,10 @@ async def test_a_closed_client_sends_nothing() -> None:
     assert seen == []
 
 
-# --- watching
+# --- hooks and logs
 
 
-async def test_hooks_see_every_attempt_and_every_block() -> None:
+async def test_hooks_receive_every_attempt_and_every_block() -> None:
     events: list[Event] = []
     _, handler = scripted(httpx.ReadTimeout(""), refused_rate("60"), trade())
     async with client_of(handler, hooks=[events.append]) as client:
@@ -452,7 +454,7 @@ async def test_hooks_see_every_attempt_and_every_block() -> None:
     assert last.waited == 60.0
 
 
-async def test_hooks_tell_what_never_left_and_what_could_not_be_understood() -> None:
+async def test_hooks_receive_unsent_and_unparsable_attempts() -> None:
     events: list[Event] = []
     answers = httpx.ConnectError("refused"), httpx.Response(200, text="<")
     _, handler = scripted(*answers)
@@ -462,7 +464,7 @@ async def test_hooks_tell_what_never_left_and_what_could_not_be_understood() -> 
     assert [e.fate for e in events if isinstance(e, AttemptEnded)] == [Fate.NOT_SENT, Fate.DONE]
 
 
-async def test_a_broken_hook_stops_nothing_and_is_logged(
+async def test_exception_in_a_hook_stops_nothing_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(_: Event) -> None:
@@ -474,7 +476,7 @@ async def test_a_broken_hook_stops_nothing_and_is_logged(
     assert "my hook" in caplog.text
 
 
-async def test_a_block_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def test_block_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     _, handler = scripted(refused_rate("60"), trade())
     async with client_of(handler) as client:
         await client.smart_trades.get(7)

@@ -1,4 +1,4 @@
-"""Which error an answer with an error status is."""
+"""The error class for each error answer."""
 
 import json
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ RETRY_AT = datetime(2026, 11, 22, 17, 8, 37, tzinfo=UTC)
 
 
 def answer(status_code: int, body: object = "", *, unsafe: bool = True) -> APIStatusError:
-    """The error for an answer to a close; a body that is not text goes as JSON."""
+    """Return the error for an answer to a close; a body that is not a str is sent as JSON."""
     return api_status_error(
         status_code=status_code,
         method="POST",
@@ -36,7 +36,7 @@ def answer(status_code: int, body: object = "", *, unsafe: bool = True) -> APISt
     )
 
 
-# --- which class
+# --- error classes
 
 
 @pytest.mark.parametrize(
@@ -59,29 +59,29 @@ def answer(status_code: int, body: object = "", *, unsafe: bool = True) -> APISt
         (599, ServerError),
     ],
 )
-def test_the_status_decides_the_class(status_code: int, expected: type[APIStatusError]) -> None:
+def test_status_decides_the_error_class(status_code: int, expected: type[APIStatusError]) -> None:
     error = answer(status_code, {"error": "some_code"})
     assert type(error) is expected
     assert error.status_code == status_code
 
 
 @pytest.mark.parametrize("spelling", ["Not found", "not_found", "NOT FOUND", " Not_Found "])
-def test_not_found_with_status_400_is_not_found(spelling: str) -> None:
+def test_not_found_with_status_400_is_a_not_found_error(spelling: str) -> None:
     assert type(answer(400, {"error": spelling})) is NotFoundError
 
 
 @pytest.mark.parametrize("code", ["record_invalid", "Account not found in list", "", None])
-def test_any_other_400_is_a_bad_request(code: str | None) -> None:
+def test_any_other_400_is_a_bad_request_error(code: str | None) -> None:
     assert type(answer(400, {"error": code})) is BadRequestError
 
 
-def test_a_body_nested_beyond_measure_is_an_error_like_any_other() -> None:
+def test_deeply_nested_body_gives_an_ordinary_error() -> None:
     error = answer(500, "[" * 100_000)
     assert type(error) is ServerError
     assert len(str(error)) < 200
 
 
-def test_not_found_is_a_matter_of_400_and_404_only() -> None:
+def test_not_found_code_with_another_status_is_not_a_not_found_error() -> None:
     assert type(answer(422, {"error": "Not found"})) is UnprocessableEntityError
 
 
@@ -101,7 +101,7 @@ def test_not_found_is_a_matter_of_400_and_404_only() -> None:
         "The request type 'write' is not available with your current subscription plan",
     ],
 )
-def test_a_429_about_the_plan_is_no_wait(body: object) -> None:
+def test_429_about_the_plan_is_a_plan_limit_error(body: object) -> None:
     error = answer(429, body)
     assert type(error) is PlanLimitError
     assert "waiting does not help" in str(error)
@@ -127,13 +127,13 @@ def test_a_429_about_the_plan_is_no_wait(body: object) -> None:
         "exceeded the 100 requests/minute limit of your subscription",
     ],
 )
-def test_a_429_that_speaks_of_the_rate_or_of_nothing_is_a_wait(body: object) -> None:
+def test_429_about_the_rate_or_without_a_reason_is_a_rate_limit_error(body: object) -> None:
     error = answer(429, body)
     assert isinstance(error, RateLimitError)
     assert error.retry_at == RETRY_AT
 
 
-def test_a_429_about_the_plan_that_names_a_time_is_a_wait() -> None:
+def test_429_about_the_plan_that_names_a_time_is_a_rate_limit_error() -> None:
     error = api_status_error(
         status_code=429,
         method="POST",
@@ -155,7 +155,7 @@ def test_a_429_about_the_plan_that_names_a_time_is_a_wait() -> None:
         "active subscription is required",
     ],
 )
-def test_a_403_about_the_subscription_refuses_the_plan(body: object) -> None:
+def test_403_about_the_subscription_is_a_plan_limit_error(body: object) -> None:
     error = answer(403, body)
     assert type(error) is PlanLimitError
     assert error.status_code == 403
@@ -171,11 +171,11 @@ def test_a_403_about_the_subscription_refuses_the_plan(body: object) -> None:
         "",
     ],
 )
-def test_any_other_403_is_about_permissions(body: object) -> None:
+def test_any_other_403_is_a_permission_denied_error(body: object) -> None:
     assert type(answer(403, body)) is PermissionDeniedError
 
 
-def test_a_ban_says_until_when() -> None:
+def test_ban_error_has_the_time_at_which_it_ends() -> None:
     error = answer(418)
     assert isinstance(error, IPBannedError)
     assert error.retry_at == RETRY_AT

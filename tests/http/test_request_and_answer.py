@@ -1,4 +1,4 @@
-"""Requests and answers are complete ones of httpx, made with less work."""
+"""Our requests and answers equal those of httpx, and cost less."""
 
 import gzip
 import pickle
@@ -27,7 +27,7 @@ def request(body: bytes = b"") -> Request:
     )
 
 
-async def test_it_is_what_httpx_would_have_made() -> None:
+async def test_request_equals_the_one_httpx_would_build() -> None:
     theirs = httpx.Request("POST", f"https://api.3commas.io{TARGET}", content=b"{}")
     ours = request(b"{}")
     assert ours.url == theirs.url
@@ -38,7 +38,7 @@ async def test_it_is_what_httpx_would_have_made() -> None:
     assert target_of(ours) == target_of(theirs) == TARGET
 
 
-def test_the_headers_of_one_are_not_those_of_the_next() -> None:
+def test_requests_do_not_share_their_headers() -> None:
     headers = httpx.Headers({"Host": "api.3commas.io"})
     one, other = (
         Request("GET", origin=ORIGIN, target="/", headers=headers, body=b"", extensions={})
@@ -50,21 +50,21 @@ def test_the_headers_of_one_are_not_those_of_the_next() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2/a", "/ver1/a-b_c.d~e/%C3%A4", "/v2/{trade_id}/close"])
-def test_a_path_that_can_be_sent_as_written_makes_an_endpoint(path: str) -> None:
+def test_endpoint_accepts_a_path_that_can_be_sent_as_written(path: str) -> None:
     assert Endpoint("GET", path, str, Safety.SAFE).path == path
 
 
 @pytest.mark.parametrize(
     "path", ["", "/", "v2/a", "/a b", "/ä", "/a?b=c", "/a//b", "/a#b", "/%zz", "/a/../b", "/."]
 )
-def test_a_path_that_cannot_is_refused_before_it_is_signed(path: str) -> None:
+def test_endpoint_refuses_a_path_that_would_need_escaping(path: str) -> None:
     with pytest.raises(ConfigurationError, match="escaped"):
         Endpoint("GET", path, str, Safety.SAFE)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("read", [True, False])
-async def test_an_answer_is_what_httpx_would_have_made(
+async def test_answer_equals_the_one_httpx_would_build(
     packed: bool,  # noqa: FBT001
     read: bool,  # noqa: FBT001
 ) -> None:
@@ -81,7 +81,7 @@ async def test_an_answer_is_what_httpx_would_have_made(
 
 
 @pytest.mark.parametrize("charset", ["base64", "hex", "utf-16", "undefined", "idna", "rot13"])
-def test_the_charset_that_a_server_names_is_not_asked(charset: str) -> None:
+def test_answer_text_ignores_the_charset_named_by_the_server(charset: str) -> None:
     headers = httpx.Headers({"Content-Type": f"text/html; charset={charset}"})
     answer = Answer(504, headers, b"caf\xc3\xa9 \xff")
     assert answer.text == "café \ufffd"
@@ -89,7 +89,7 @@ def test_the_charset_that_a_server_names_is_not_asked(charset: str) -> None:
 
 
 @pytest.mark.parametrize("over", [0, 1])
-async def test_the_limit_is_the_longest_body_that_counts(over: int) -> None:
+async def test_body_limit_is_the_longest_accepted_body(over: int) -> None:
     head = Answer(200, httpx.Headers({}), b"")
     receiving = receive(answer_of(head, b"x" * (10 + over)), max_bytes=10)
     if not over:
@@ -101,7 +101,7 @@ async def test_the_limit_is_the_longest_body_that_counts(over: int) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " X-GZIP "])
-async def test_an_encoding_that_changes_nothing_or_has_an_old_name_is_understood(
+async def test_identity_and_legacy_encoding_names_are_accepted(
     encoding: str,
 ) -> None:
     sent = gzip.compress(b"{}") if "GZIP" in encoding else b"{}"
@@ -109,7 +109,7 @@ async def test_an_encoding_that_changes_nothing_or_has_an_old_name_is_understood
     assert (await receive(answer_of(head, sent), max_bytes=100)).body == b"{}"
 
 
-async def test_a_body_that_came_whole_is_held_against_the_limit_too() -> None:
+async def test_body_limit_applies_to_a_body_received_whole() -> None:
     response = answer_of(Answer(200, httpx.Headers(), b""), b"12345")
     assert (await receive(response, max_bytes=5)).body == b"12345"
     with pytest.raises(BodyTooLarge, match="4 bytes"):
@@ -117,7 +117,7 @@ async def test_a_body_that_came_whole_is_held_against_the_limit_too() -> None:
     assert response.is_closed
 
 
-async def test_an_answer_of_another_transport_is_read_to_its_end_and_closed() -> None:
+async def test_answer_of_another_transport_is_read_to_its_end_and_closed() -> None:
     class Parts(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield b"ab"

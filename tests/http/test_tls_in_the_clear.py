@@ -1,4 +1,4 @@
-"""Before TLS has been agreed on, nobody has said anything: what comes in the clear never counts."""
+"""Bytes received in plain text before the TLS handshake are never accepted."""
 
 import asyncio
 import gc
@@ -42,8 +42,8 @@ on_both_loops = pytest.mark.parametrize(
 )
 
 
-class InBetween:
-    """Forges an answer in the clear, then passes everything on to the real server's TLS."""
+class PlainTextForger:
+    """Forges an answer in plain text, then completes the handshake as the real server."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
@@ -57,7 +57,7 @@ class InBetween:
         writer.write(FORGED)
         try:
             await writer.start_tls(self._tls)
-            await asyncio.sleep(0.2)  # the true server has not answered: whatever counts is forged
+            await asyncio.sleep(0.2)  # the real server has not answered: any answer is forged
         except (OSError, RuntimeError):
             pass
         finally:
@@ -68,9 +68,7 @@ class InBetween:
 
 
 @on_both_loops
-def test_an_answer_forged_in_the_clear_is_never_taken_for_the_servers(
-    loop: Loop, tls: ssl.SSLContext
-) -> None:
+def test_plain_text_answer_before_tls_is_never_accepted(loop: Loop, tls: ssl.SSLContext) -> None:
     async def close(client: AsyncClient, trade_id: int) -> object:
         try:
             return await client.smart_trades.close_by_market(trade_id)
@@ -79,7 +77,7 @@ def test_an_answer_forged_in_the_clear_is_never_taken_for_the_servers(
 
     async def main() -> list[object]:
         async with (
-            InBetween(tls) as port,
+            PlainTextForger(tls) as port,
             AsyncClient(
                 KEY,
                 secret=SECRET,
@@ -97,7 +95,7 @@ def test_an_answer_forged_in_the_clear_is_never_taken_for_the_servers(
 
 @on_both_loops
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the open files in /proc")
-def test_a_handshake_that_fails_or_is_given_up_leaves_no_socket_open(
+def test_failed_or_abandoned_handshake_leaves_no_socket_open(
     loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = certificate(tmp_path)
@@ -105,15 +103,15 @@ def test_a_handshake_that_fails_or_is_given_up_leaves_no_socket_open(
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    def nobody(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+    def ignore(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         pass
 
     async def main(silent: socket.socket) -> None:
         silent_port: int = silent.getsockname()[1]
-        server = await asyncio.start_server(nobody, "127.0.0.1", 0, ssl=tls)
+        server = await asyncio.start_server(ignore, "127.0.0.1", 0, ssl=tls)
         port: int = server.sockets[0].getsockname()[1]
         before = open_files()
-        gc.disable()  # closed by us, not by whoever finds it lying about
+        gc.disable()  # sockets must be closed by the client, not by the garbage collector
         try:
             for wrong in (port, silent_port):
                 url = f"https://localhost:{wrong}/public/api"
@@ -126,7 +124,7 @@ def test_a_handshake_that_fails_or_is_given_up_leaves_no_socket_open(
                 assert all(isinstance(error, RequestNotSentError) for error in ended)
             async with asyncio.timeout(5):
                 while open_files() > before:
-                    await asyncio.sleep(0.01)  # closing takes a turn of the loop
+                    await asyncio.sleep(0.01)  # closing takes an iteration of the loop
         finally:
             gc.enable()
         server.close()

@@ -1,4 +1,4 @@
-"""A strict HTTP server on a loopback socket that does exactly what a test says, byte for byte."""
+"""A strict HTTP server on a loopback socket that sends exactly what a test says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Received:
 
 @define
 class Connection:
-    """What a handler may do instead of answering."""
+    """What a handler can do instead of answering."""
 
     writer: asyncio.StreamWriter
 
@@ -37,7 +37,7 @@ class Connection:
         self.writer.transport.abort()
 
     def close(self) -> None:
-        """Close in good order."""
+        """Close the connection properly."""
         self.writer.close()
 
     def send(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ def answer(status: int, body: bytes = b"", content_type: str = "application/json
 
 @define
 class WireServer:
-    """Serves a handler that returns raw bytes, or None to leave the connection as it made it."""
+    """Serves a handler that returns raw bytes, or None to send nothing more."""
 
     handler: Handler
     received: list[Received] = field(factory=list[Received])

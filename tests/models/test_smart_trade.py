@@ -1,4 +1,4 @@
-"""The SmartTrade entity: the documented example and a trade with every field, leaf for leaf."""
+"""The SmartTrade model: the documented example, and a trade with every field, value by value."""
 
 import copy
 import json
@@ -64,7 +64,7 @@ def kind_of(annotation: object) -> object:
 
 
 def classes_in(cls: type[Any]) -> list[type[Any]]:
-    """The class and all that it is made of, each once."""
+    """Return the class and all classes nested in it, each once."""
     found = [cls]
     for field in fields_of(cls):
         kind = get_args(field.kind)[0] if get_origin(field.kind) is tuple else field.kind
@@ -83,7 +83,7 @@ SAMPLES: dict[object, Json] = {
 
 
 def sample(kind: object) -> Json:
-    """A JSON value that a field of this type takes."""
+    """Return a JSON value that a field of this type accepts."""
     if get_origin(kind) is tuple:
         return [sample(get_args(kind)[0])]
     if isinstance(kind, type) and attrs.has(kind):
@@ -94,7 +94,7 @@ def sample(kind: object) -> Json:
 
 
 def sample_of(cls: type[Any]) -> Object:
-    """A JSON object that has every field of the class."""
+    """Return a JSON object with every field of the class."""
     return {field.name: sample(field.kind) for field in fields_of(cls)}
 
 
@@ -116,11 +116,11 @@ def test_every_public_class_is_part_of_a_trade() -> None:
     assert {cls.__name__ for cls in CLASSES} == set(smart_trade.__all__)
 
 
-# --- leaf for leaf
+# --- value by value
 
 
 def leaves(data: Json, path: str = "") -> Iterator[tuple[str, Json]]:
-    """All that holds nothing else, with its path; an empty object or array is a leaf too."""
+    """Yield each value without children, with its path; empty objects and arrays included."""
     if isinstance(data, dict) and data:
         for name, value in data.items():
             yield from leaves(value, f"{path}.{name}" if path else name)
@@ -141,9 +141,9 @@ def at(instance: object, path: str) -> object:
 
 
 def assert_same(attribute: object, leaf: Json, path: str) -> None:
-    """Hold an attribute against its JSON, by what the JSON looks like and not by our own types."""
+    """Compare an attribute with its JSON value, judging by the JSON and not by our own types."""
     if isinstance(leaf, dict):
-        assert attribute == type(attribute)()  # an object with nothing in it
+        assert attribute == type(attribute)()  # an empty object
     elif isinstance(leaf, list):
         assert attribute == ()
     elif path.endswith("_at") and isinstance(leaf, str):
@@ -163,19 +163,19 @@ def assert_same(attribute: object, leaf: Json, path: str) -> None:
         assert attribute == leaf
 
 
-def test_the_documented_example_comes_back_leaf_for_leaf() -> None:
+def test_documented_trade_is_parsed_value_by_value() -> None:
     trade = decode(SEED_TEXT, SmartTrade)
     for path, leaf in leaves(SEED):
         assert_same(at(trade, path), leaf, path)
 
 
-def test_a_trade_with_every_field_comes_back_leaf_for_leaf() -> None:
+def test_trade_with_every_field_is_parsed_value_by_value() -> None:
     trade = trade_of(FULL)
     for path, leaf in leaves(FULL):
         assert_same(at(trade, path), leaf, path)
 
 
-def test_the_documented_example_reads_well() -> None:
+def test_documented_trade_has_typed_attributes() -> None:
     trade = decode(SEED_TEXT, SmartTrade)
     assert trade.id == 12345678
     assert trade.status.basic_type is SmartTradeStatusCode.PANIC_SELL_PENDING
@@ -195,7 +195,7 @@ def test_the_documented_example_reads_well() -> None:
 
 
 @pytest.mark.parametrize("data", [SEED, FULL], ids=["documented", "full"])
-def test_a_trade_becomes_json_and_comes_back_leaf_for_leaf(data: Object) -> None:
+def test_trade_survives_a_round_trip_through_json(data: Object) -> None:
     trade = trade_of(data)
     again = decode(json.dumps(to_json(trade)).encode(), SmartTrade)
     assert again == trade
@@ -203,11 +203,11 @@ def test_a_trade_becomes_json_and_comes_back_leaf_for_leaf(data: Object) -> None
         assert_same(at(again, path), leaf, path)
 
 
-# --- what may be missing
+# --- missing fields
 
 
 def holder_of(data: Object, path: str) -> tuple[Object, str]:
-    """The object that has the field, and the field's name in it."""
+    """Return the object that has the field, and the field's name in it."""
     *parents, name = path.split(".")
     for parent in parents:
         data = cast("Object", data[parent])
@@ -236,7 +236,7 @@ def paths(data: Json, path: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", [path for path in paths(SEED) if path not in {"id", "status"}])
-def test_any_part_of_the_example_may_be_missing_or_null(path: str) -> None:
+def test_any_part_of_the_documented_trade_may_be_missing_or_null(path: str) -> None:
     missing, null = trade_of(without(path)), trade_of(with_null(path))
     assert missing == null
     assert missing.id == 12345678
@@ -247,7 +247,7 @@ def test_any_part_of_the_example_may_be_missing_or_null(path: str) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_a_field_that_is_missing_or_null_takes_its_default(cls: type[Any]) -> None:
+def test_missing_or_null_field_takes_its_default(cls: type[Any]) -> None:
     data = sample_of(cls)
     whole: Any = structure(data, cls)
     for field in fields_of(cls):
@@ -267,13 +267,13 @@ def test_id_and_status_are_required(name: str) -> None:
             trade_of(data)
 
 
-def test_id_and_status_are_all_it_takes() -> None:
+def test_trade_with_only_id_and_status_is_parsed() -> None:
     trade = trade_of({"id": 7, "status": {"type": "failed"}})
     assert trade == SmartTrade(id=7, status=SmartTradeStatus(type=SmartTradeStatusCode.FAILED))
     assert trade.data.current_price.bid is None
 
 
-# --- what may be new
+# --- new fields and codes
 
 
 def with_news(data: Json) -> Json:
@@ -284,12 +284,12 @@ def with_news(data: Json) -> Json:
 
 
 @pytest.mark.parametrize("data", [SEED, FULL], ids=["documented", "full"])
-def test_new_fields_anywhere_pass(data: Object) -> None:
+def test_new_fields_are_ignored_anywhere(data: Object) -> None:
     assert trade_of(cast("Object", with_news(data))) == trade_of(data)
 
 
 @pytest.mark.parametrize("field", OPEN_ENUMS, ids=by_id)
-def test_a_code_nobody_knows_stays_a_plain_string(field: Field) -> None:
+def test_unknown_code_stays_a_plain_string(field: Field) -> None:
     data = {**sample_of(field.cls), field.name: "brand_new"}
     code: object = getattr(structure(data, field.cls), field.name)
     assert code == "brand_new"
@@ -297,13 +297,13 @@ def test_a_code_nobody_knows_stays_a_plain_string(field: Field) -> None:
 
 
 @pytest.mark.parametrize("field", OPEN_ENUMS, ids=by_id)
-def test_a_known_code_is_a_member_of_its_enum(field: Field) -> None:
+def test_known_code_is_a_member_of_its_enum(field: Field) -> None:
     for member in cast("type[StrEnum]", field.kind):
         data = {**sample_of(field.cls), field.name: member.value}
         assert getattr(structure(data, field.cls), field.name) is member
 
 
-# --- what is wrong
+# --- invalid values
 
 NOT_A_LEAF: list[Json] = [[], {}]
 NOT_AN_OBJECT: list[Json] = ["text", 1, True, []]
@@ -318,7 +318,7 @@ WRONG: dict[object, list[Json]] = {
 
 
 def wrong_for(field: Field) -> tuple[list[Json], str]:
-    """Values that a field does not take, and what the error names."""
+    """Return values that a field does not accept, and the name that the error must give."""
     kind = field.kind
     if isinstance(kind, type) and attrs.has(kind):
         return NOT_AN_OBJECT, kind.__name__
@@ -328,7 +328,7 @@ def wrong_for(field: Field) -> tuple[list[Json], str]:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_a_wrong_type_is_named_with_class_and_field(cls: type[Any]) -> None:
+def test_wrong_type_error_names_class_and_field(cls: type[Any]) -> None:
     for field in fields_of(cls):
         values, named = wrong_for(field)
         for wrong in values:
@@ -337,13 +337,13 @@ def test_a_wrong_type_is_named_with_class_and_field(cls: type[Any]) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-def test_money_is_a_number(number: str) -> None:
+def test_money_that_is_not_a_finite_number_is_refused(number: str) -> None:
     body = f'{{"id": 1, "status": {{}}, "profit": {{"usd": {number}}}}}'
     with pytest.raises(StructureError, match=f"{number} is not a number"):
         decode(body.encode(), SmartTrade)
 
 
-def test_one_wrong_trade_spoils_its_list() -> None:
+def test_invalid_trade_in_a_list_raises_for_the_whole_list() -> None:
     body = b'[{"id": 1, "status": {}}, {"id": "2", "status": {}}]'
     with pytest.raises(StructureError, match=r"^SmartTrade\.id: expected an integer, got str$"):
         decode(body, list[SmartTrade])
@@ -376,5 +376,5 @@ def test_models_are_frozen_slotted_keyword_only_and_hashable(cls: type[Any]) -> 
     ],
     ids=["both", "type only", "basic_type empty", "neither"],
 )
-def test_the_status_code_is_whichever_field_carries_it(status: SmartTradeStatus, code: str) -> None:
+def test_status_code_prefers_basic_type_over_type(status: SmartTradeStatus, code: str) -> None:
     assert status.code == code

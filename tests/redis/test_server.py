@@ -1,4 +1,4 @@
-"""The limiter on a real Redis: lost, frozen, found again."""
+"""The limiter on a real Redis: outages, authentication, and the missing extra."""
 
 import asyncio
 import importlib.util
@@ -17,19 +17,19 @@ CLOSE, READ = Priority.CLOSE, Priority.NORMAL
 
 
 async def take(limiter: RedisLimiter, slots: int) -> list[float]:
-    """Send so many requests, and return after how long each could leave."""
+    """Send a number of requests; return the seconds after which each got its slot."""
     began = time.monotonic()
 
     async def send() -> float:
         permit = await limiter.acquire(CLOSE)
-        left = time.monotonic() - began
+        waited = time.monotonic() - began
         await limiter.release(permit, sent=True)
-        return left
+        return waited
 
     return sorted(await asyncio.gather(*(send() for _ in range(slots))))
 
 
-async def test_two_limiters_keep_one_limit_its_reserve_and_its_priorities(
+async def test_two_limiters_share_the_limit_the_reserve_and_the_priorities(
     url: str, key: str
 ) -> None:
     async with (
@@ -46,7 +46,7 @@ async def test_two_limiters_keep_one_limit_its_reserve_and_its_priorities(
         async with asyncio.TaskGroup() as group:
             group.create_task(ask("read", READ))
             await asyncio.sleep(0.2)
-            assert order == []  # what is left is the reserve
+            assert order == []  # only the reserve is left
             for _ in range(4):
                 group.create_task(ask("close", CLOSE))
             await asyncio.sleep(0.2)
@@ -58,7 +58,7 @@ async def test_two_limiters_keep_one_limit_its_reserve_and_its_priorities(
             await two.release(permit, sent=False)
 
 
-async def test_a_redis_killed_in_mid_wait_is_an_error_and_back_again_it_serves(
+async def test_waiters_fail_when_redis_is_killed_and_are_served_when_it_is_back(
     server: RedisServer,
 ) -> None:
     async with RedisLimiter(server.url, limit=1, window=30.0) as limiter:
@@ -69,14 +69,14 @@ async def test_a_redis_killed_in_mid_wait_is_an_error_and_back_again_it_serves(
         with pytest.raises(RequestNotSentError, match="Redis"):
             await waiter
         server.start()
-        # It is empty now, but what was sent before it died is not forgotten.
+        # Its data is gone, so nothing may be sent for one window.
         with pytest.raises(RequestNotSentError) as refusal:
             await limiter.acquire(CLOSE, deadline=asyncio.get_running_loop().time() + 10)
         assert refusal.value.available_in is not None
         assert refusal.value.available_in > 28
 
 
-async def test_a_redis_killed_in_mid_wait_leaves_the_share_until_it_is_back(
+async def test_waiters_get_the_share_when_redis_is_killed_until_it_is_back(
     server: RedisServer,
 ) -> None:
     window = 0.3
@@ -89,12 +89,13 @@ async def test_a_redis_killed_in_mid_wait_leaves_the_share_until_it_is_back(
         server.kill()
         began = time.monotonic()
         await asyncio.wait(waiters)
-        assert 2 * window <= time.monotonic() - began < 10 * window  # nothing, two, and two more
+        # A silent window, then two requests per window.
+        assert 2 * window <= time.monotonic() - began < 10 * window
         server.start()
         assert len(await take(limiter, 4)) == 4
 
 
-async def test_a_frozen_redis_is_lost_after_the_timeout_and_its_old_calls_do_no_harm(
+async def test_calls_to_a_frozen_redis_time_out_and_do_no_harm_when_they_run_later(
     server: RedisServer,
 ) -> None:
     async with RedisLimiter(server.url, limit=2, window=0.3, timeout=0.2) as limiter:
@@ -104,10 +105,10 @@ async def test_a_frozen_redis_is_lost_after_the_timeout_and_its_old_calls_do_no_
             await limiter.acquire(CLOSE)
         server.thaw()
         await asyncio.sleep(0.4)
-        assert max(await take(limiter, 2)) < 5  # and not a lease later
+        assert max(await take(limiter, 2)) < 5  # not after a lease
 
 
-async def test_a_password_in_the_url_is_used_and_a_wrong_one_not_repeated(
+async def test_a_password_in_the_url_is_used_and_a_wrong_one_is_not_shown(
     caplog: pytest.LogCaptureFixture, server: RedisServer
 ) -> None:
     with running(RedisServer(password="hunter2")) as guarded:
@@ -122,13 +123,13 @@ async def test_a_password_in_the_url_is_used_and_a_wrong_one_not_repeated(
     assert refusal.value.__cause__ is refusal.value.__context__ is None
 
 
-def test_the_package_is_imported_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importing_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = importlib.util.find_spec("threecommas_async.redis")
     assert spec
     assert spec.loader
 
     def find_nothing(name: str) -> None:
-        """No extra is installed."""
+        """Pretend that no extra is installed."""
 
     monkeypatch.setattr(importlib.util, "find_spec", find_nothing)
     with pytest.raises(ImportError, match=r"pip install 'threecommas-async\[redis\]'"):

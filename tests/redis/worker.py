@@ -1,6 +1,6 @@
-"""A process of its own, with its own limiter on a shared Redis. What it does is its first argument.
+"""A process with a limiter on a shared Redis. Arguments: action, settings and parameters (JSON).
 
-It prints a line when it has begun, and its result as the last one.
+It prints its result as the last line.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from threecommas_async.redis import RedisLimiter
 
 
 async def close(limiter: RedisLimiter, sandbox: dict[str, Any], ids: list[int]) -> object:
-    """Close trades, and read some of them at the same time."""
+    """Close trades, and read some of them concurrently; return the counts of the report."""
     async with AsyncClient(rate_limiter=limiter, **sandbox) as client:
         reads = [asyncio.create_task(client.smart_trades.get(trade_id)) for trade_id in ids[:20]]
         report = await client.smart_trades.close_many(ids)
@@ -23,7 +23,7 @@ async def close(limiter: RedisLimiter, sandbox: dict[str, Any], ids: list[int]) 
 
 
 async def hold(limiter: RedisLimiter, slots: int) -> object:
-    """Take slots and keep them."""
+    """Take slots, print "held", and keep them."""
     await asyncio.gather(*(limiter.acquire(Priority.CLOSE) for _ in range(slots)))
     print("held", flush=True)  # noqa: T201
     await asyncio.sleep(3600)
@@ -31,7 +31,7 @@ async def hold(limiter: RedisLimiter, slots: int) -> object:
 
 
 async def use_later(limiter: RedisLimiter, slots: int) -> object:
-    """Take slots, and tell when asked on which of them a request may still be sent."""
+    """Take slots, print "held", and return how many permits are usable after a line of input."""
     permits = [await limiter.acquire(Priority.CLOSE) for _ in range(slots)]
     print("held", flush=True)  # noqa: T201
     await asyncio.to_thread(sys.stdin.readline)
@@ -39,18 +39,18 @@ async def use_later(limiter: RedisLimiter, slots: int) -> object:
 
 
 async def block(limiter: RedisLimiter, seconds: float) -> object:
-    """Let nothing leave, anywhere."""
+    """Block all processes."""
     await limiter.block(seconds)
     return None
 
 
-DEEDS: dict[str, Any] = {"close": close, "hold": hold, "use_later": use_later, "block": block}
+ACTIONS: dict[str, Any] = {"close": close, "hold": hold, "use_later": use_later, "block": block}
 
 
 async def main() -> None:
-    deed, settings, arguments = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+    action, settings, arguments = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
     async with RedisLimiter(**settings) as limiter:
-        print(json.dumps(await DEEDS[deed](limiter, **arguments)), flush=True)  # noqa: T201
+        print(json.dumps(await ACTIONS[action](limiter, **arguments)), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Going through all pages of a list that never says how long it is."""
+"""Paging through a list whose length the server never tells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ async def read(pages: Pages) -> list[str]:
     ],
     ids=["empty", "one", "two", "a short one between"],
 )
-async def test_pages_are_read_in_order_up_to_an_empty_one(
+async def test_pages_are_read_in_order_until_an_empty_page(
     pages: list[str], asked: list[int]
 ) -> None:
     listing = Pages(*pages)
@@ -45,7 +45,7 @@ async def test_pages_are_read_in_order_up_to_an_empty_one(
     assert listing.asked == asked
 
 
-async def test_a_server_that_caps_its_pages_is_read_to_the_end() -> None:
+async def test_trades_of_a_server_that_caps_its_pages_are_listed_to_the_end() -> None:
     api = Api(range(1, 301))
 
     def fifty(request: httpx.Request) -> httpx.Response:
@@ -58,27 +58,27 @@ async def test_a_server_that_caps_its_pages_is_read_to_the_end() -> None:
     assert ids == list(range(1, 301))
 
 
-async def test_an_item_that_moved_to_the_next_page_is_yielded_once() -> None:
+async def test_item_that_moved_to_the_next_page_is_yielded_once() -> None:
     assert await read(Pages("abc", "CDe", "f")) == ["abc", "De", "f"]
 
 
-async def test_an_item_twice_on_a_page_is_yielded_once() -> None:
+async def test_item_twice_on_a_page_is_yielded_once() -> None:
     assert await read(Pages("aAb", "c")) == ["ab", "c"]
 
 
-async def test_a_page_of_which_some_is_known_is_not_the_last() -> None:
+async def test_page_with_only_some_known_items_is_not_the_last() -> None:
     listing = Pages("abc", "abd", "e")
     assert await read(listing) == ["abc", "d", "e"]
     assert listing.asked == [1, 2, 3, 4]
 
 
-async def test_a_server_that_ignores_the_page_number_is_not_asked_forever() -> None:
+async def test_paging_ends_if_the_server_ignores_the_page_number() -> None:
     listing = Pages(*["abc"] * 10)
     assert await read(listing) == ["abc"]
     assert listing.asked == [1, 2]
 
 
-async def test_pages_are_asked_for_only_as_they_are_needed() -> None:
+async def test_pages_are_requested_only_when_needed() -> None:
     listing = Pages("abc", "def", "g")
     async for page in every_page(listing.fetch, str.lower):
         assert list(page) == ["a", "b", "c"]
@@ -86,7 +86,7 @@ async def test_pages_are_asked_for_only_as_they_are_needed() -> None:
     assert listing.asked == [1]
 
 
-async def test_an_error_ends_the_list_after_what_was_read() -> None:
+async def test_error_on_a_page_is_raised_after_the_earlier_pages_were_yielded() -> None:
     async def fetch(number: int, _: int) -> Sequence[str]:
         if number == 2:
             raise RequestNotSentError("no slot")
@@ -105,7 +105,7 @@ async def test_an_error_ends_the_list_after_what_was_read() -> None:
         ("deals", "order", ("created_at", "ASC"), ("closed_at", "DESC")),
     ],
 )
-async def test_the_oldest_come_first_unless_another_order_is_asked_for(
+async def test_lists_are_ordered_oldest_first_by_default(
     kind: str, order: str, usual: tuple[str, str], given: tuple[str, str]
 ) -> None:
     asked: list[tuple[str, str]] = []

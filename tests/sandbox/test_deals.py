@@ -1,10 +1,10 @@
-"""Deals and their bot over the wire."""
+"""Deals and their bot over HTTP."""
 
 from decimal import Decimal
 
 import pytest
 
-from tests.sandbox.caller import stage
+from tests.sandbox.harness import running_sandbox
 
 _DEAL = """
     from_currency_id to_currency_id id type bot_id max_safety_orders deal_has_error account_id
@@ -41,15 +41,15 @@ _BOT = """
     start_order_type active_deals_usd_profit reinvesting_percentage risk_reduction_percentage
     reinvested_volume_usd min_price_percentage max_price_percentage
 """
-# Every field that the API's description calls required.
+# All fields that the API description marks as required.
 DEAL_FIELDS, BOT_FIELDS = set(_DEAL.split()), set(_BOT.split())
 
 
 async def test_an_open_deal_has_every_documented_field() -> None:
-    async with stage(deals=2) as on:
-        deal_id = on.sandbox.deal_ids[0]
-        shown = await on.get(f"/ver1/deals/{deal_id}/show")
-        rows = await on.get("/ver1/deals")
+    async with running_sandbox(deals=2) as env:
+        deal_id = env.sandbox.deal_ids[0]
+        shown = await env.get(f"/ver1/deals/{deal_id}/show")
+        rows = await env.get("/ver1/deals")
     assert deal_id > 2**31
     assert set(shown) == DEAL_FIELDS | {"buy_steps", "bot_events"}
     assert set(rows[0]) == DEAL_FIELDS
@@ -62,13 +62,13 @@ async def test_an_open_deal_has_every_documented_field() -> None:
     assert shown["closed_at"] is None
 
 
-async def test_a_deal_is_closed_once_and_ends_as_panic_sold() -> None:
-    async with stage(deals=1, close_delay=(2.0, 2.0)) as on:
-        deal_id = on.sandbox.deal_ids[0]
-        answer = await on.call("POST", f"/ver1/deals/{deal_id}/panic_sell")
-        again = await on.call("POST", f"/ver1/deals/{deal_id}/panic_sell")
-        on.time.pass_by(2)
-        over = await on.get(f"/ver1/deals/{deal_id}/show")
+async def test_a_deal_can_be_closed_once_and_ends_as_panic_sold() -> None:
+    async with running_sandbox(deals=1, close_delay=(2.0, 2.0)) as env:
+        deal_id = env.sandbox.deal_ids[0]
+        answer = await env.call("POST", f"/ver1/deals/{deal_id}/panic_sell")
+        again = await env.call("POST", f"/ver1/deals/{deal_id}/panic_sell")
+        env.clock.advance(2)
+        over = await env.get(f"/ver1/deals/{deal_id}/show")
     assert (answer.status_code, again.status_code) == (201, 422)
     closing = answer.json()
     assert closing["status"] == "panic_sell_pending"
@@ -78,17 +78,17 @@ async def test_a_deal_is_closed_once_and_ends_as_panic_sold() -> None:
     assert over["closed_at"] == over["updated_at"]
     assert over["sold_amount"] == over["bought_amount"]
     assert Decimal(over["final_profit"]) == Decimal(over["actual_profit"])
-    assert on.ledger.trade(deal_id).repeated == 1
+    assert env.ledger.trade(deal_id).repeated == 1
 
 
-async def test_the_whole_bot_is_closed_in_one_request() -> None:
-    async with stage(deals=4, close_delay=(1.0, 1.0)) as on:
-        bot = f"/ver1/bots/{on.sandbox.bot_id}"
-        before = await on.get(f"{bot}/show")
-        await on.call("POST", f"/ver1/deals/{on.sandbox.deal_ids[0]}/panic_sell")
-        answer = await on.call("POST", f"{bot}/panic_sell_all_deals")
-        on.time.pass_by(1)
-        after = await on.get(f"{bot}/show")
+async def test_one_request_closes_all_deals_of_the_bot() -> None:
+    async with running_sandbox(deals=4, close_delay=(1.0, 1.0)) as env:
+        bot = f"/ver1/bots/{env.sandbox.bot_id}"
+        before = await env.get(f"{bot}/show")
+        await env.call("POST", f"/ver1/deals/{env.sandbox.deal_ids[0]}/panic_sell")
+        answer = await env.call("POST", f"{bot}/panic_sell_all_deals")
+        env.clock.advance(1)
+        after = await env.get(f"{bot}/show")
     assert set(before) == BOT_FIELDS | {"active_deals"}
     assert before["is_enabled"]
     assert answer.status_code == 201
@@ -97,10 +97,10 @@ async def test_the_whole_bot_is_closed_in_one_request() -> None:
     assert [deal["status"] for deal in closing["active_deals"]] == ["panic_sell_pending"] * 4
     assert after["active_deals"] == []
     assert after["deletable?"]
-    assert on.ledger.requests[2].applied == on.sandbox.deal_ids[1:]
-    assert on.ledger.closed == set(on.sandbox.deal_ids)
-    assert [on.ledger.trade(id_).applied for id_ in on.sandbox.deal_ids] == [1] * 4
-    assert on.ledger.repeated == []
+    assert env.ledger.requests[2].applied == env.sandbox.deal_ids[1:]
+    assert env.ledger.closed == set(env.sandbox.deal_ids)
+    assert [env.ledger.trade(id_).applied for id_ in env.sandbox.deal_ids] == [1] * 4
+    assert env.ledger.repeated == []
 
 
 @pytest.mark.parametrize(
@@ -112,30 +112,30 @@ async def test_the_whole_bot_is_closed_in_one_request() -> None:
         ("POST", "/ver1/bots/1/panic_sell_all_deals"),
     ],
 )
-async def test_nobodys_deal_or_bot_is_not_found(method: str, path: str) -> None:
-    async with stage(deals=1) as on:
-        answer = await on.call(method, path)
+async def test_an_unknown_deal_or_bot_is_not_found(method: str, path: str) -> None:
+    async with running_sandbox(deals=1) as env:
+        answer = await env.call(method, path)
     assert answer.status_code == 404
     assert answer.json() == {"error": "not_found", "error_description": "Not Found"}
 
 
-async def test_deals_are_listed_by_limit_and_offset() -> None:
-    async with stage(deals=60) as on:
-        default = await on.get("/ver1/deals")
-        rest = await on.get("/ver1/deals?limit=1000&offset=50")
-        every = await on.get("/ver1/deals?limit=5000")
+async def test_deals_are_paged_by_limit_and_offset() -> None:
+    async with running_sandbox(deals=60) as env:
+        default = await env.get("/ver1/deals")
+        rest = await env.get("/ver1/deals?limit=1000&offset=50")
+        every = await env.get("/ver1/deals?limit=5000")
     assert (len(default), len(rest), len(every)) == (50, 10, 60)
     assert default + rest == every
     created = [deal["created_at"] for deal in every]
     assert created == sorted(created, reverse=True)
 
 
-async def test_deals_are_listed_by_scope_bot_and_account() -> None:
-    async with stage(deals=5, close_delay=(0.0, 0.0)) as on:
-        for deal_id in on.sandbox.deal_ids[:2]:
-            await on.call("POST", f"/ver1/deals/{deal_id}/panic_sell")
+async def test_deals_are_filtered_by_scope_bot_and_account() -> None:
+    async with running_sandbox(deals=5, close_delay=(0.0, 0.0)) as env:
+        for deal_id in env.sandbox.deal_ids[:2]:
+            await env.call("POST", f"/ver1/deals/{deal_id}/panic_sell")
         counts = {
-            query: len(await on.get(f"/ver1/deals?{query}"))
+            query: len(await env.get(f"/ver1/deals?{query}"))
             for query in (
                 "scope=",
                 "scope=active",
@@ -143,20 +143,20 @@ async def test_deals_are_listed_by_scope_bot_and_account() -> None:
                 "scope=completed",
                 "scope=cancelled",
                 "scope=failed",
-                f"bot_id={on.sandbox.bot_id}",
+                f"bot_id={env.sandbox.bot_id}",
                 "bot_id=1",
                 "account_id=5001",
                 "account_id=1",
             )
         }
-        refused = await on.call("GET", "/ver1/deals?scope=all")
+        refused = await env.call("GET", "/ver1/deals?scope=all")
     assert list(counts.values()) == [5, 3, 2, 2, 0, 0, 5, 0, 5, 0]
     assert refused.status_code == 400
 
 
 @pytest.mark.parametrize("order", ["profit", "profit_percentage"])
-async def test_deals_are_sorted_by_what_they_earn(order: str) -> None:
-    async with stage(deals=8) as on:
-        rows = await on.get(f"/ver1/deals?order={order}&order_direction=ASC")
+async def test_deals_are_sorted_by_profit(order: str) -> None:
+    async with running_sandbox(deals=8) as env:
+        rows = await env.get(f"/ver1/deals?order={order}&order_direction=ASC")
     earned = [Decimal(row[f"actual_{order}"]) for row in rows]
     assert earned == sorted(earned)

@@ -1,4 +1,4 @@
-"""Lists: ten a page unless told, a hundred at most, filtered and sorted as documented."""
+"""Lists: paging, filters and sorting, as documented."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.sandbox.caller import Stage, stage
+from tests.sandbox.harness import Harness, running_sandbox
 
 Row = dict[str, Any]
 Rows = list[Row]
 
 
-async def listed(on: Stage, query: str = "") -> Rows:
-    rows: Rows = await on.get(f"/v2/smart_trades?{query}&per_page=100")
+async def listed(env: Harness, query: str = "") -> Rows:
+    rows: Rows = await env.get(f"/v2/smart_trades?{query}&per_page=100")
     return rows
 
 
@@ -21,45 +21,45 @@ def ids(rows: Rows) -> list[int]:
     return [row["id"] for row in rows]
 
 
-async def test_a_page_holds_ten_unless_told() -> None:
-    async with stage(trades=25) as on:
-        assert len(await on.get("/v2/smart_trades")) == 10
-        assert len(await on.get("/v2/smart_trades?page=3")) == 5
-        assert await on.get("/v2/smart_trades?page=4") == []
+async def test_a_page_has_ten_trades_by_default() -> None:
+    async with running_sandbox(trades=25) as env:
+        assert len(await env.get("/v2/smart_trades")) == 10
+        assert len(await env.get("/v2/smart_trades?page=3")) == 5
+        assert await env.get("/v2/smart_trades?page=4") == []
 
 
-async def test_a_page_holds_a_hundred_at_most() -> None:
-    async with stage(trades=130) as on:
-        assert len(await on.get("/v2/smart_trades?per_page=100")) == 100
-        assert len(await on.get("/v2/smart_trades?per_page=1000")) == 100
-        assert len(await on.get("/v2/smart_trades?per_page=100&page=2")) == 30
+async def test_a_page_has_a_hundred_trades_at_most() -> None:
+    async with running_sandbox(trades=130) as env:
+        assert len(await env.get("/v2/smart_trades?per_page=100")) == 100
+        assert len(await env.get("/v2/smart_trades?per_page=1000")) == 100
+        assert len(await env.get("/v2/smart_trades?per_page=100&page=2")) == 30
 
 
-async def test_all_pages_together_hold_every_trade_once() -> None:
-    async with stage(trades=25) as on:
-        pages = [await on.get(f"/v2/smart_trades?page={n}&per_page=7") for n in range(1, 5)]
-        assert sorted(id_ for page in pages for id_ in ids(page)) == list(on.sandbox.trade_ids)
+async def test_all_pages_together_contain_every_trade_once() -> None:
+    async with running_sandbox(trades=25) as env:
+        pages = [await env.get(f"/v2/smart_trades?page={n}&per_page=7") for n in range(1, 5)]
+        assert sorted(id_ for page in pages for id_ in ids(page)) == list(env.sandbox.trade_ids)
 
 
 async def test_a_list_sorted_by_status_shifts_while_trades_close() -> None:
-    async with stage(trades=20) as on:
-        first = ids(await on.get("/v2/smart_trades?page=1&status=active"))
+    async with running_sandbox(trades=20) as env:
+        first = ids(await env.get("/v2/smart_trades?page=1&status=active"))
         for trade_id in first:
-            await on.close(trade_id)
-        second = ids(await on.get("/v2/smart_trades?page=2&status=active"))
-        assert set(first) == set(second)  # and the other ten were never shown
+            await env.close(trade_id)
+        second = ids(await env.get("/v2/smart_trades?page=2&status=active"))
+        assert set(first) == set(second)  # the other ten were never listed
 
 
-async def test_groups_of_states_are_told_apart() -> None:
-    async with stage(trades=4, pending=1, failing=1, close_delay=(0.0, 0.0)) as on:
-        for trade_id in on.sandbox.trade_ids[:3]:
-            await on.close(trade_id)
-        await on.call("DELETE", f"/v2/smart_trades/{on.sandbox.pending_ids[0]}")
+async def test_trades_are_filtered_by_status() -> None:
+    async with running_sandbox(trades=4, pending=1, failing=1, close_delay=(0.0, 0.0)) as env:
+        for trade_id in env.sandbox.trade_ids[:3]:
+            await env.close(trade_id)
+        await env.call("DELETE", f"/v2/smart_trades/{env.sandbox.pending_ids[0]}")
         found = {
-            group: len(await listed(on, f"status={group}"))
+            group: len(await listed(env, f"status={group}"))
             for group in ("all", "active", "finished", "cancelled")
         }
-        both = [len(await listed(on, f"status={g}")) for g in ("successfully_finish", "failed")]
+        both = [len(await listed(env, f"status={g}")) for g in ("successfully_finish", "failed")]
     assert found == {"all": 5, "active": 1, "finished": 4, "cancelled": 1}
     assert sum(both) == 3
 
@@ -74,20 +74,20 @@ FILTERS: dict[str, Callable[[Row], bool]] = {
 
 
 @pytest.mark.parametrize("query", FILTERS)
-async def test_filters_leave_what_fits_and_nothing_else(query: str) -> None:
-    async with stage(trades=80) as on:
-        every = await listed(on)
-        found = await listed(on, query)
+async def test_filters_keep_exactly_the_matching_trades(query: str) -> None:
+    async with running_sandbox(trades=80) as env:
+        every = await listed(env)
+        found = await listed(env, query)
     assert set(ids(found)) == {t["id"] for t in every if FILTERS[query](t)}
     assert 0 < len(found) < len(every)
 
 
-async def test_trades_are_found_by_the_time_of_their_making() -> None:
-    async with stage(trades=20) as on:
-        times = sorted(t["data"]["created_at"] for t in await listed(on))
-        since = await listed(on, f"from={times[10]}")
-        naive = await listed(on, f"to={times[9].removesuffix('Z')}")
-        offset = await listed(on, f"from={quote(times[10].replace('Z', '+00:00'))}")
+async def test_trades_are_filtered_by_creation_time() -> None:
+    async with running_sandbox(trades=20) as env:
+        times = sorted(t["data"]["created_at"] for t in await listed(env))
+        since = await listed(env, f"from={times[10]}")
+        naive = await listed(env, f"to={times[9].removesuffix('Z')}")
+        offset = await listed(env, f"from={quote(times[10].replace('Z', '+00:00'))}")
     assert len(since) == len(offset)
     assert len(since) in {9, 10}  # the wire has milliseconds, the sandbox has more
     assert len(naive) in {9, 10}
@@ -104,13 +104,13 @@ ORDERS: dict[str, Callable[[Row], Any]] = {
 
 
 @pytest.mark.parametrize("order", ORDERS)
-async def test_lists_are_sorted_both_ways(order: str) -> None:
-    async with stage(trades=20, pending=2, close_delay=(0.0, 1.0)) as on:
-        for trade_id in on.sandbox.trade_ids[:9]:
-            await on.close(trade_id)
-            on.time.pass_by(0.1)
-        up = await listed(on, f"order_by={order}&order_direction=ASC")
-        down = await listed(on, f"order_by={order}&order_direction=DESC")
+async def test_lists_are_sorted_in_both_directions(order: str) -> None:
+    async with running_sandbox(trades=20, pending=2, close_delay=(0.0, 1.0)) as env:
+        for trade_id in env.sandbox.trade_ids[:9]:
+            await env.close(trade_id)
+            env.clock.advance(0.1)
+        up = await listed(env, f"order_by={order}&order_direction=ASC")
+        down = await listed(env, f"order_by={order}&order_direction=DESC")
     keys = [ORDERS[order](t) for t in up]
     assert keys == sorted(keys)
     assert ids(down) == ids(up)[::-1]
@@ -129,8 +129,8 @@ async def test_lists_are_sorted_both_ways(order: str) -> None:
         "from=yesterday",
     ],
 )
-async def test_a_parameter_nobody_knows_is_refused_by_name(query: str) -> None:
-    async with stage() as on:
-        answer = await on.call("GET", f"/v2/smart_trades?{query}")
+async def test_an_invalid_parameter_is_refused_by_name(query: str) -> None:
+    async with running_sandbox() as env:
+        answer = await env.call("GET", f"/v2/smart_trades?{query}")
     assert answer.status_code == 400
     assert list(answer.json()["error_attributes"]) == [query.partition("=")[0]]

@@ -1,4 +1,4 @@
-"""The judge of signatures: published vectors, both JSON forms, RSA, and nothing but the bytes."""
+"""Verification of signatures: published vectors, both JSON forms, RSA, raw bytes."""
 
 import base64
 
@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from tests.sandbox.caller import sign, stage
+from tests.sandbox.harness import running_sandbox, sign
 from threecommas_async.sandbox.signature import hmac_verifier, payloads, rsa_verifier
 
 PUBLISHED_SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
@@ -32,7 +32,9 @@ JSON_BODY = b'{"mode": "paper"}'
         ),
     ],
 )
-def test_published_signatures_are_accepted_in_either_case(payload: bytes, signature: str) -> None:
+def test_published_signatures_are_accepted_in_upper_and_lower_case(
+    payload: bytes, signature: str
+) -> None:
     verify = hmac_verifier(PUBLISHED_SECRET)
     assert verify(payload, signature)
     assert verify(payload, signature.upper())
@@ -40,7 +42,7 @@ def test_published_signatures_are_accepted_in_either_case(payload: bytes, signat
 
 
 @pytest.mark.parametrize("signature", ["", "0" * 64, "é", "\udcff"])
-def test_anything_may_stand_in_the_header_and_is_just_wrong(signature: str) -> None:
+def test_any_text_in_the_header_is_handled(signature: str) -> None:
     assert not hmac_verifier("secret")(b"payload", signature)
 
 
@@ -52,7 +54,7 @@ def test_a_form_is_signed_with_the_question_mark_only() -> None:
     assert payloads(b"/a", b"x=1", is_json=False) == (b"/a?x=1",)
 
 
-def test_without_a_body_the_target_is_signed_as_it_stands() -> None:
+def test_without_a_body_the_target_is_signed() -> None:
     assert payloads(b"/a?b=%20c", b"", is_json=False) == (b"/a?b=%20c",)
 
 
@@ -81,28 +83,30 @@ def test_rsa_signatures_are_checked_against_the_public_key(rsa_key: rsa.RSAPriva
     assert not verify(b"payload", "é")
 
 
-def test_only_rsa_keys_are_taken() -> None:
+def test_only_rsa_keys_are_accepted() -> None:
     with pytest.raises(TypeError, match="RSA"):
         rsa_verifier(public_pem(ec.generate_private_key(ec.SECP256R1())))
 
 
-async def test_a_sandbox_with_a_public_key_lets_rsa_in_and_hmac_not(
+async def test_with_a_public_key_rsa_signatures_are_accepted_and_hmac_refused(
     rsa_key: rsa.RSAPrivateKey,
 ) -> None:
-    async with stage(public_key=public_pem(rsa_key).decode()) as on:
+    async with running_sandbox(public_key=public_pem(rsa_key).decode()) as env:
         raw = rsa_key.sign(b"/public/api/ver1/validate", padding.PKCS1v15(), hashes.SHA256())
         signed = {"Signature": base64.b64encode(raw).decode()}
-        right = await on.call("GET", "/ver1/validate", headers=signed)
-        wrong = await on.call("GET", "/ver1/validate")
+        right = await env.call("GET", "/ver1/validate", headers=signed)
+        wrong = await env.call("GET", "/ver1/validate")
     assert (right.status_code, wrong.status_code) == (200, 401)
 
 
-async def test_a_signature_must_fit_the_query_byte_for_byte() -> None:
-    async with stage() as on:
-        of_other = sign(on.sandbox.secret, b"/public/api/v2/smart_trades?pair=USDT_BTC&page=1")
-        headers = {"Signature": of_other}
-        answer = await on.call("GET", "/v2/smart_trades?pair=USDT%5FBTC&page=1", headers=headers)
-        encoded = await on.call("GET", "/v2/smart_trades?pair=USDT%5FBTC&page=1")
+async def test_a_signature_must_match_the_query_byte_for_byte() -> None:
+    async with running_sandbox() as env:
+        signature_of_other = sign(
+            env.sandbox.secret, b"/public/api/v2/smart_trades?pair=USDT_BTC&page=1"
+        )
+        headers = {"Signature": signature_of_other}
+        answer = await env.call("GET", "/v2/smart_trades?pair=USDT%5FBTC&page=1", headers=headers)
+        encoded = await env.call("GET", "/v2/smart_trades?pair=USDT%5FBTC&page=1")
     assert answer.status_code == 401
     assert answer.json() == {
         "error": "signature_invalid",
@@ -111,18 +115,18 @@ async def test_a_signature_must_fit_the_query_byte_for_byte() -> None:
     assert encoded.status_code == 200
 
 
-async def test_a_json_body_may_be_signed_in_both_ways_but_must_be_signed() -> None:
+async def test_a_json_body_may_be_signed_in_both_forms_but_must_be_signed() -> None:
     target, body = b"/public/api/ver1/users/change_mode", b'{"mode":"paper"}'
-    async with stage() as on:
+    async with running_sandbox() as env:
         statuses = [
             (
-                await on.call(
+                await env.call(
                     "POST",
                     "/ver1/users/change_mode",
                     content=body,
                     headers={
                         "Content-Type": "application/json",
-                        "Signature": sign(on.sandbox.secret, payload),
+                        "Signature": sign(env.sandbox.secret, payload),
                     },
                 )
             ).status_code
@@ -131,12 +135,14 @@ async def test_a_json_body_may_be_signed_in_both_ways_but_must_be_signed() -> No
     assert statuses == [201, 201, 401]
 
 
-async def test_a_compressed_body_is_judged_by_the_bytes_that_came() -> None:
-    async with stage() as on:
-        answer = await on.call(
+async def test_a_signature_is_checked_against_the_body_without_decompressing_it() -> None:
+    async with running_sandbox() as env:
+        answer = await env.call(
             "POST",
             "/ver1/users/change_mode",
             content=b"mode=paper",
-            headers={"Content-Encoding": "gzip"},  # it is not, but nobody is to look
+            headers={
+                "Content-Encoding": "gzip"
+            },  # not true, to show that the body is not decompressed
         )
     assert answer.status_code == 201

@@ -1,4 +1,4 @@
-"""Smart trades over the wire: the whole entity, its states, and what can be done in each."""
+"""Smart trades over HTTP: the whole entity, its states, and the actions allowed in each."""
 
 import re
 from decimal import Decimal
@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from tests.sandbox.caller import Stage, stage
+from tests.sandbox.harness import Harness, running_sandbox
 
-# The documented example of a close, as far as its shape goes: every field and what it may hold.
+# Shape of the documented example of a close: all fields and the kind of their values.
 AMOUNT = r"-?\d+\.\d+"
 STATUS = {"type": "word", "basic_type": "word", "title": "text"}
 SHAPE: dict[str, Any] = {
@@ -97,21 +97,21 @@ def assert_shape(value: Any, shape: Any, where: str = "trade") -> None:
         assert isinstance(value, shape), where
 
 
-async def read(on: Stage, trade_id: int) -> dict[str, Any]:
-    trade: dict[str, Any] = await on.get(f"/v2/smart_trades/{trade_id}")
+async def read(env: Harness, trade_id: int) -> dict[str, Any]:
+    trade: dict[str, Any] = await env.get(f"/v2/smart_trades/{trade_id}")
     return trade
 
 
 def flags(trade: dict[str, Any]) -> set[str]:
-    """Name the flags that are true in a trade's data."""
+    """Return the flags that are true in the data of a trade."""
     always = {"base_order_finished", "base_position_step_finished", "force_process_available"}
     return {name for name, value in trade["data"].items() if value is True} - always
 
 
 async def test_an_accepted_close_answers_201_with_the_whole_trade() -> None:
-    async with stage(trades=60) as on:
-        for trade_id in on.sandbox.trade_ids:
-            answer = await on.close(trade_id)
+    async with running_sandbox(trades=60) as env:
+        for trade_id in env.sandbox.trade_ids:
+            answer = await env.close(trade_id)
             assert answer.status_code == 201
             trade = answer.json()
             assert_shape(trade, SHAPE)
@@ -125,9 +125,9 @@ async def test_an_accepted_close_answers_201_with_the_whole_trade() -> None:
             assert trade["market_close"] == {}
 
 
-async def test_the_seed_makes_trades_of_every_kind() -> None:
-    async with stage(trades=60, rate_limit=None) as on:
-        trades = [await read(on, id_) for id_ in on.sandbox.trade_ids]
+async def test_the_generated_trades_cover_every_kind() -> None:
+    async with running_sandbox(trades=60, rate_limit=None) as env:
+        trades = [await read(env, id_) for id_ in env.sandbox.trade_ids]
     assert {t["data"]["type"] for t in trades} == {"smart_trade", "smart_cover"}
     orders = {t["position"]["order_type"]: "conditional" in t["position"] for t in trades}
     assert orders == {"market": False, "limit": False, "conditional": True}
@@ -142,8 +142,8 @@ async def test_the_seed_makes_trades_of_every_kind() -> None:
 
 
 async def test_an_open_trade_can_be_closed_and_cancelled() -> None:
-    async with stage() as on:
-        trade = await read(on, on.sandbox.trade_ids[0])
+    async with running_sandbox() as env:
+        trade = await read(env, env.sandbox.trade_ids[0])
     assert trade["status"]["basic_type"] == "waiting_targets"
     assert flags(trade) == {
         "editable",
@@ -154,18 +154,18 @@ async def test_an_open_trade_can_be_closed_and_cancelled() -> None:
     }
 
 
-async def test_a_close_takes_its_time_and_then_shows_what_came_of_it() -> None:
-    async with stage(close_delay=(2.0, 2.0)) as on:
-        trade_id = on.sandbox.trade_ids[0]
-        await on.close(trade_id)
+async def test_a_close_passes_through_its_phases_and_then_shows_its_result() -> None:
+    async with running_sandbox(close_delay=(2.0, 2.0)) as env:
+        trade_id = env.sandbox.trade_ids[0]
+        await env.close(trade_id)
         codes: list[str] = []
         for pause in (0.9, 0.1, 0.9):
-            on.time.pass_by(pause)
-            codes.append((await read(on, trade_id))["status"]["type"])
-        on.time.pass_by(0.1)
-        trade = await read(on, trade_id)
-        on.time.pass_by(1000)
-        later = await read(on, trade_id)
+            env.clock.advance(pause)
+            codes.append((await read(env, trade_id))["status"]["type"])
+        env.clock.advance(0.1)
+        trade = await read(env, trade_id)
+        env.clock.advance(1000)
+        later = await read(env, trade_id)
     assert codes == ["panic_sell_pending", "panic_sell_in_progress", "panic_sell_in_progress"]
     assert trade["status"]["basic_type"] == "panic_sold"
     data = trade["data"]
@@ -181,53 +181,53 @@ async def test_a_close_takes_its_time_and_then_shows_what_came_of_it() -> None:
     assert later["data"]["current_price"] != data["current_price"]
 
 
-async def test_steps_of_a_closed_trade_are_cancelled() -> None:
-    async with stage(trades=10, close_delay=(0.0, 0.0)) as on:
-        for trade_id in on.sandbox.trade_ids:
-            await on.close(trade_id)
-        trades = [await read(on, id_) for id_ in on.sandbox.trade_ids]
+async def test_take_profit_steps_of_a_closed_trade_are_cancelled() -> None:
+    async with running_sandbox(trades=10, close_delay=(0.0, 0.0)) as env:
+        for trade_id in env.sandbox.trade_ids:
+            await env.close(trade_id)
+        trades = [await read(env, id_) for id_ in env.sandbox.trade_ids]
     steps = [step for trade in trades for step in trade["take_profit"]["steps"]]
     assert {step["status"]["type"] for step in steps} == {"cancelled"}
     assert not any(step["data"]["panic_sell_available"] for step in steps)
 
 
-async def test_profit_follows_the_price_on_both_sides() -> None:
-    async with stage(trades=30, rate_limit=None) as on:
-        for trade_id in on.sandbox.trade_ids:
-            trade = await read(on, trade_id)
+async def test_profit_follows_the_price_for_both_sides() -> None:
+    async with running_sandbox(trades=30, rate_limit=None) as env:
+        for trade_id in env.sandbox.trade_ids:
+            trade = await read(env, trade_id)
             now, entry = trade["data"]["current_price"]["last"], trade["position"]["price"]["value"]
             won = (Decimal(now) > Decimal(entry)) == (trade["position"]["type"] == "buy")
             clear = abs(Decimal(trade["profit"]["percent"])) > Decimal("0.2")  # beyond the fee
             assert not clear or (Decimal(trade["profit"]["volume"]) > 0) == won
 
 
-async def test_prices_move_from_read_to_read() -> None:
-    async with stage() as on:
-        trade_id = on.sandbox.trade_ids[0]
-        first = await read(on, trade_id)
-        on.time.pass_by(5)
-        second = await read(on, trade_id)
+async def test_prices_change_between_reads() -> None:
+    async with running_sandbox() as env:
+        trade_id = env.sandbox.trade_ids[0]
+        first = await read(env, trade_id)
+        env.clock.advance(5)
+        second = await read(env, trade_id)
     assert first["data"]["current_price"] != second["data"]["current_price"]
 
 
 async def test_a_second_close_is_refused_and_changes_nothing() -> None:
-    async with stage(close_delay=(1.0, 1.0)) as on:
-        trade_id = on.sandbox.trade_ids[0]
-        await on.close(trade_id)
-        again = await on.close(trade_id)
-        on.time.pass_by(1)
-        late = await on.close(trade_id)
+    async with running_sandbox(close_delay=(1.0, 1.0)) as env:
+        trade_id = env.sandbox.trade_ids[0]
+        await env.close(trade_id)
+        again = await env.close(trade_id)
+        env.clock.advance(1)
+        late = await env.close(trade_id)
     assert (again.status_code, late.status_code) == (422, 422)
     assert again.json()["error"] == "record_invalid"
     assert "panic_sell_pending" in again.json()["error_attributes"]["base"][0]
-    assert on.ledger.trade(trade_id).applied == 1
+    assert env.ledger.trade(trade_id).applied == 1
 
 
-async def test_a_failing_trade_ends_as_failed_and_says_why() -> None:
-    async with stage(trades=4, failing=4, close_delay=(0.0, 0.0)) as on:
-        trade_id = on.sandbox.trade_ids[0]
-        await on.close(trade_id)
-        trade = await read(on, trade_id)
+async def test_a_failing_trade_ends_as_failed_with_a_reason() -> None:
+    async with running_sandbox(trades=4, failing=4, close_delay=(0.0, 0.0)) as env:
+        trade_id = env.sandbox.trade_ids[0]
+        await env.close(trade_id)
+        trade = await read(env, trade_id)
     assert trade["status"]["basic_type"] == "failed"
     assert trade["status"]["error"]
     assert "closed_at" in trade["data"]
@@ -235,22 +235,22 @@ async def test_a_failing_trade_ends_as_failed_and_says_why() -> None:
     assert trade["profit"]["volume"] is None
 
 
-async def test_as_many_trades_fail_as_asked_for() -> None:
-    async with stage(trades=20, failing=5, close_delay=(0.0, 0.0)) as on:
-        for trade_id in on.sandbox.trade_ids:
-            await on.close(trade_id)
-        states = [record.state for record in on.ledger.trades.values()]
+async def test_the_given_number_of_trades_fails() -> None:
+    async with running_sandbox(trades=20, failing=5, close_delay=(0.0, 0.0)) as env:
+        for trade_id in env.sandbox.trade_ids:
+            await env.close(trade_id)
+        states = [record.state for record in env.ledger.trades.values()]
     assert (states.count("failed"), states.count("panic_sold")) == (5, 15)
 
 
-async def test_a_trade_that_is_not_entered_is_cancelled_and_not_closed() -> None:
-    async with stage(pending=2, close_delay=(1.0, 1.0)) as on:
-        trade_id = on.sandbox.pending_ids[0]
-        waiting = await read(on, trade_id)
-        refused = await on.close(trade_id)
-        cancelled = await on.call("DELETE", f"/v2/smart_trades/{trade_id}")
-        on.time.pass_by(1)
-        over = await read(on, trade_id)
+async def test_a_trade_whose_entry_is_not_filled_can_be_cancelled_but_not_closed() -> None:
+    async with running_sandbox(pending=2, close_delay=(1.0, 1.0)) as env:
+        trade_id = env.sandbox.pending_ids[0]
+        waiting = await read(env, trade_id)
+        refused = await env.close(trade_id)
+        cancelled = await env.call("DELETE", f"/v2/smart_trades/{trade_id}")
+        env.clock.advance(1)
+        over = await read(env, trade_id)
     assert waiting["status"]["type"] == "waiting_position"
     assert waiting["is_position_not_filled"]
     assert waiting["profit"] == {"volume": None, "usd": None, "percent": "0.0", "roe": None}
@@ -268,19 +268,19 @@ async def test_a_trade_that_is_not_entered_is_cancelled_and_not_closed() -> None
     assert over["stop_loss"] == {"enabled": False}
 
 
-async def test_targets_of_a_trade_that_is_not_entered_wait_with_it() -> None:
-    async with stage(pending=20, rate_limit=None) as on:
-        trades = [await read(on, id_) for id_ in on.sandbox.pending_ids]
+async def test_targets_of_a_trade_whose_entry_is_not_filled_are_idle() -> None:
+    async with running_sandbox(pending=20, rate_limit=None) as env:
+        trades = [await read(env, id_) for id_ in env.sandbox.pending_ids]
     steps = [step for trade in trades for step in trade["take_profit"]["steps"]]
     assert {step["status"]["type"] for step in steps} == {"idle"}
     assert {step["units"]["value"] for step in steps} == {None}
 
 
-async def test_what_is_over_cannot_be_cancelled() -> None:
-    async with stage() as on:
-        trade_id = on.sandbox.trade_ids[0]
-        await on.close(trade_id)
-        answer = await on.call("DELETE", f"/v2/smart_trades/{trade_id}")
+async def test_a_closing_trade_cannot_be_cancelled() -> None:
+    async with running_sandbox() as env:
+        trade_id = env.sandbox.trade_ids[0]
+        await env.close(trade_id)
+        answer = await env.call("DELETE", f"/v2/smart_trades/{trade_id}")
     assert answer.status_code == 422
     assert answer.json()["error"] == "record_invalid"
 
@@ -300,8 +300,8 @@ async def test_what_is_over_cannot_be_cancelled() -> None:
 async def test_not_found_has_the_status_the_api_gives_it(
     method: str, path: str, status: int
 ) -> None:
-    async with stage() as on:
-        answer = await on.call(method, path)
+    async with running_sandbox() as env:
+        answer = await env.call(method, path)
     assert answer.status_code == status
     assert answer.json() == {
         "error": "Not found",
@@ -316,32 +316,32 @@ async def test_not_found_has_the_status_the_api_gives_it(
         (b"note=sell+me", "application/x-www-form-urlencoded"),
     ],
 )
-async def test_a_note_is_kept(content: bytes, content_type: str) -> None:
-    async with stage() as on:
-        path = f"/v2/smart_trades/{on.sandbox.trade_ids[0]}"
+async def test_a_note_can_be_set(content: bytes, content_type: str) -> None:
+    async with running_sandbox() as env:
+        path = f"/v2/smart_trades/{env.sandbox.trade_ids[0]}"
         headers = {"Content-Type": content_type}
-        answer = await on.call("POST", f"{path}/set_note", content=content, headers=headers)
-        trade = await on.get(path)
+        answer = await env.call("POST", f"{path}/set_note", content=content, headers=headers)
+        trade = await env.get(path)
     assert answer.status_code == 201
     assert (trade["note"], trade["note_raw"]) == ("sell me", "sell me")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"note":1}'])
-async def test_a_note_must_be_there(content: bytes) -> None:
-    async with stage() as on:
-        path = f"/v2/smart_trades/{on.sandbox.trade_ids[0]}/set_note"
-        answer = await on.call(
+async def test_a_missing_note_is_refused(content: bytes) -> None:
+    async with running_sandbox() as env:
+        path = f"/v2/smart_trades/{env.sandbox.trade_ids[0]}/set_note"
+        answer = await env.call(
             "POST", path, content=content, headers={"Content-Type": "application/json"}
         )
     assert answer.status_code == 400
     assert answer.json()["error_attributes"] == {"note": ["is missing"]}
 
 
-async def test_the_trades_inside_are_the_entry_and_the_targets() -> None:
-    async with stage(trades=12, pending=4, rate_limit=None) as on:
-        for trade_id in on.sandbox.trade_ids + on.sandbox.pending_ids:
-            trade = await read(on, trade_id)
-            entry, *targets = await on.get(f"/v2/smart_trades/{trade_id}/trades")
+async def test_the_trades_of_a_smart_trade_are_its_entry_and_its_targets() -> None:
+    async with running_sandbox(trades=12, pending=4, rate_limit=None) as env:
+        for trade_id in env.sandbox.trade_ids + env.sandbox.pending_ids:
+            trade = await read(env, trade_id)
+            entry, *targets = await env.get(f"/v2/smart_trades/{trade_id}/trades")
             entered = not trade["is_position_not_filled"]
             assert entry["trade_purpose"] == "position"
             assert (entry["status"] == "finished") == entered
@@ -351,12 +351,12 @@ async def test_the_trades_inside_are_the_entry_and_the_targets() -> None:
             assert all(t["order_side"] != entry["order_side"] for t in targets)
 
 
-async def test_one_seed_makes_one_set_of_trades() -> None:
-    worlds: list[Any] = []
+async def test_the_same_seed_gives_the_same_trades_and_keys() -> None:
+    generated: list[Any] = []
     for seed in (7, 7, 8):
-        async with stage(trades=5, seed=seed) as on:
-            trades = await on.get("/v2/smart_trades")
-            keys = (on.sandbox.api_key, on.sandbox.secret)
-            worlds.append((keys, [(t["pair"], t["position"]) for t in trades]))
-    assert worlds[0] == worlds[1]
-    assert worlds[0] != worlds[2]
+        async with running_sandbox(trades=5, seed=seed) as env:
+            trades = await env.get("/v2/smart_trades")
+            keys = (env.sandbox.api_key, env.sandbox.secret)
+            generated.append((keys, [(t["pair"], t["position"]) for t in trades]))
+    assert generated[0] == generated[1]
+    assert generated[0] != generated[2]

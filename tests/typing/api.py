@@ -1,7 +1,7 @@
 """The public types, pinned as a user's type checker sees them. Never executed.
 
-`make check` holds this file against mypy and pyright, both strict: a type that changes or gets lost
-(an `Any` is enough) fails there. There is no test that runs them a second time.
+`make check` checks this file with mypy and pyright, both strict, and fails if a type changes or
+becomes `Any`. No test runs them a second time.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ async def closing_one(client: AsyncClient, ids: Sequence[int]) -> None:
 
 
 async def closing_many(client: AsyncClient, ids: Sequence[int]) -> None:
-    def told(outcome: CloseOutcome[SmartTrade]) -> None:
+    def on_outcome(outcome: CloseOutcome[SmartTrade]) -> None:
         assert_type(outcome.state, CloseState)
 
     batch = client.smart_trades.close_many(
-        ids, confirm=True, deadline=600, on_outcome=told, timeout=5
+        ids, confirm=True, deadline=600, on_outcome=on_outcome, timeout=5
     )
     assert_type(batch, CloseBatch[SmartTrade])
     assert_type(len(batch), int)
@@ -105,11 +105,11 @@ async def closing_many(client: AsyncClient, ids: Sequence[int]) -> None:
 
 
 async def closing_all(client: AsyncClient, ids: Sequence[int]) -> None:
-    def told(outcome: CloseOutcome[SmartTrade]) -> None:
+    def on_outcome(outcome: CloseOutcome[SmartTrade]) -> None:
         assert_type(outcome.state, CloseState)
 
     batch = client.smart_trades.close_all(
-        pair="USDT_BTC", pending="cancel", confirm=True, deadline=600, on_outcome=told
+        pair="USDT_BTC", pending="cancel", confirm=True, deadline=600, on_outcome=on_outcome
     )
     assert_type(batch, CloseBatch[SmartTrade])
     async for known in batch:
@@ -133,10 +133,10 @@ async def cancelling(client: AsyncClient, ids: Sequence[int]) -> None:
 
 
 async def watching(client: AsyncClient, ids: Sequence[int]) -> None:
-    def missed(trade_id: int, error: ThreeCommasError) -> None:
+    def on_error(trade_id: int, error: ThreeCommasError) -> None:
         assert_type(error.may_have_taken_effect, bool)
 
-    watch = client.smart_trades.watch(ids, every=5, on_error=missed, deadline=600, timeout=5)
+    watch = client.smart_trades.watch(ids, every=5, on_error=on_error, deadline=600, timeout=5)
     assert_type(watch, AsyncIterator[SmartTrade])
     async for trade in watch:
         assert_type(trade, SmartTrade)

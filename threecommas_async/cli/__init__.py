@@ -1,7 +1,7 @@
-"""The command line: `threecommas`. Needs the extra `cli`.
+"""The command `threecommas`. Requires the extra `cli`.
 
-Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credentials, 130 interrupted,
-143 terminated.
+Exit status: 0 success, 1 not everything succeeded, 2 usage error, 3 credentials refused or missing,
+130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import sys
 
 __all__ = ["main"]
 
-_NEEDS = ("cyclopts", "rich", "aiohttp")
-_USAGE = 2
+_REQUIRED_PACKAGES = ("cyclopts", "rich", "aiohttp")
+_USAGE_ERROR = 2
 
 
 def main() -> int:
-    """Run the command that the program's arguments name, and return its exit status."""
-    missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+    """Run the command given in `sys.argv`, and return its exit status."""
+    missing = [name for name in _REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         sys.stderr.write(
             f"threecommas: {' and '.join(missing)} not installed; the command line is an extra: "
             "pip install 'threecommas-async[cli]'\n"
         )
-        return _USAGE
-    from .app import start  # noqa: PLC0415 - only here are the packages of the extra there
+        return _USAGE_ERROR
+    from .app import run_blocking  # noqa: PLC0415 - needs the packages of the extra
 
-    return start(sys.argv[1:])
+    return run_blocking(sys.argv[1:])

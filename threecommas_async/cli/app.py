@@ -1,4 +1,4 @@
-"""The command line as a whole: the commands that need no trade, and those of the other modules."""
+"""The application: top-level commands, registration of the others, and how commands are run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from cyclopts.validators import Number
 
 from .. import __version__
 from ..sandbox import Sandbox
-from . import deals, trades
-from . import demo as demos
-from .faults import made_of
-from .options import Count, Flag, Rate, Whole
-from .screen import Exit, Screen
-from .session import Connection, UsageError, validated, with_client
+from . import deals, sandbox_commands, trades
+from .faults import parse_faults
+from .options import ConnectionOptions, Flag, Fraction, NonNegativeInt, PositiveInt
+from .output import ExitStatus, Output
+from .session import UsageError, run_with_session, validate_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["app", "run", "start"]
+__all__ = ["app", "run", "run_blocking"]
 
-_KEYS = """\
+_HELP_EPILOGUE = """\
 The key comes from the environment, or from a file (`--env-file`), never from an argument:
 THREECOMMAS_API_KEY with THREECOMMAS_API_SECRET or THREECOMMAS_PRIVATE_KEY, and, if wanted,
 THREECOMMAS_BASE_URL and THREECOMMAS_MODE.
@@ -33,15 +32,15 @@ Exit status: 0 all closed or all well, 1 something is not, 2 usage, 3 credential
 143 terminated.
 """
 
-Speed = Annotated[float, Parameter(validator=Number(gt=0))]
-Kinds = Annotated[list[str] | None, Parameter(metavar="KIND=RATE", show_default=False)]
+TimeScale = Annotated[float, Parameter(validator=Number(gt=0))]
+FaultRates = Annotated[list[str] | None, Parameter(metavar="KIND=RATE", show_default=False)]
 
-_USUAL = Connection()
+_DEFAULT_CONNECTION = ConnectionOptions()
 
-app = App(
+app: App = App(
     name="threecommas",
     help="Close 3Commas SmartTrades and deals at market: hundreds at once, each exactly once.",
-    help_epilogue=_KEYS,
+    help_epilogue=_HELP_EPILOGUE,
     help_format="markdown",
     default_parameter=Parameter(negative=()),
     version=__version__,
@@ -54,8 +53,8 @@ app.command(deals.app)
 @app.command
 async def demo(
     *,
-    trades: Count = 250,
-    faults: Rate = 0.0,
+    trades: PositiveInt = 250,
+    faults: Fraction = 0.0,
     seed: int = 7,
     real_time: Flag = False,
     json: Flag = False,
@@ -77,20 +76,22 @@ async def demo(
         json: Print the result as JSON.
     """
     speed = 1.0 if real_time else 10.0
-    screen = Screen(as_json=json)
-    return await demos.demo(screen, trades=trades, seed=seed, speed=speed, faults=faults)
+    output = Output(as_json=json)
+    return await sandbox_commands.run_demo(
+        output, trades=trades, seed=seed, speed=speed, faults=faults
+    )
 
 
 @app.command
-async def sandbox(  # noqa: PLR0913 - the options of a command
+async def sandbox(  # noqa: PLR0913 - options of a command
     *,
-    trades: Whole = 250,
-    pending: Whole = 0,
-    deals: Whole = 0,
-    faults: Rate = 0.0,
-    fault: Kinds = None,
+    trades: NonNegativeInt = 250,
+    pending: NonNegativeInt = 0,
+    deals: NonNegativeInt = 0,
+    faults: Fraction = 0.0,
+    fault: FaultRates = None,
     seed: int = 7,
-    time_scale: Speed = 1.0,
+    time_scale: TimeScale = 1.0,
     port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
     json: Flag = False,
 ) -> int:
@@ -122,26 +123,26 @@ async def sandbox(  # noqa: PLR0913 - the options of a command
         port: Port to listen on; 0 for a free one.
         json: Print address and key as JSON.
     """
-    served = Sandbox(
+    embedded = Sandbox(
         trades=trades,
         pending=pending,
         deals=deals,
-        faults=made_of(faults, fault or ()),
+        faults=parse_faults(faults, fault or ()),
         seed=seed,
         time_scale=time_scale,
         port=port,
     )
-    return await demos.serve(Screen(as_json=json), served, speed=time_scale)
+    return await sandbox_commands.serve(Output(as_json=json), embedded, speed=time_scale)
 
 
 @app.command
-async def validate(*, connection: Connection = _USUAL) -> int:
+async def validate(*, connection: ConnectionOptions = _DEFAULT_CONNECTION) -> int:
     """Check that 3Commas accepts the key and its signatures."""
-    return await with_client(connection, validated)
+    return await run_with_session(connection, validate_key)
 
 
 async def run(arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name, and return its exit status."""
+    """Run the command given by the arguments, and return its exit status."""
     try:
         status = await app.run_async(
             list(arguments),
@@ -150,28 +151,28 @@ async def run(arguments: Sequence[str]) -> int:
             result_action="return_value",
         )
     except (CycloptsError, UsageError) as error:
-        Screen(as_json="--json" in arguments).fail(f"{error} See threecommas --help.")
-        return Exit.USAGE
-    return Exit.OK if status is None else int(status)  # None: it was --help or --version
+        Output(as_json="--json" in arguments).fail(f"{error} See threecommas --help.")
+        return ExitStatus.USAGE
+    return ExitStatus.OK if status is None else int(status)  # None after --help and --version
 
 
-def start(arguments: Sequence[str]) -> int:
-    """Run a command from outside of any event loop.
+def run_blocking(arguments: Sequence[str]) -> int:
+    """Run a command in a new event loop, and return its exit status.
 
-    Ctrl-C (SIGINT) and SIGTERM let it tell what there is to tell and end. A SIGINT that was ignored
-    when the program began stays so: a shell starts what is to run on in the background like that,
-    and what runs in the foreground is meant by a Ctrl-C.
+    Ctrl-C (SIGINT) and SIGTERM cancel the command, which then reports what is known so far. A
+    SIGINT that is ignored at the start stays ignored: that is how a shell starts background jobs,
+    for which a Ctrl-C at the terminal is not meant.
     """
     try:
-        return asyncio.run(_until_terminated(arguments))
+        return asyncio.run(_cancelled_by_sigterm(arguments))
     except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+        return ExitStatus.INTERRUPTED
     except asyncio.CancelledError:
-        return Exit.TERMINATED
+        return ExitStatus.TERMINATED
 
 
-async def _until_terminated(arguments: Sequence[str]) -> int:
+async def _cancelled_by_sigterm(arguments: Sequence[str]) -> int:
     command = asyncio.ensure_future(run(arguments))
-    with suppress(NotImplementedError):  # Windows, whose loop takes no signals
+    with suppress(NotImplementedError):  # Windows event loops handle no signals
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, command.cancel)
     return await command

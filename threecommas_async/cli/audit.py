@@ -1,4 +1,4 @@
-"""A report of the client, held against the ledger of the sandbox: two accounts of one close."""
+"""Compare the client's report of a close with the ledger of the sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import frozen
 from rich.console import Group
 
 from .. import CloseState
-from .faults import faults_table, struck
+from .faults import faults_table, injected_faults
 from .render import table
 
 if TYPE_CHECKING:
@@ -24,32 +24,32 @@ _WINDOW = 60.0
 
 @frozen(kw_only=True)
 class Audit:
-    """What came of the comparison. Everything but `trades` and `reported` is the server's view."""
+    """Result of the comparison. All but `trades` and `reported` come from the server's ledger."""
 
     trades: int
     reported: int
-    """Trades that the report calls closed."""
+    """Number of trades that the report calls closed."""
     carried_out: int
-    """Closes that the server really carried out."""
+    """Number of trades that the server closed."""
     contradictions: tuple[int, ...]
-    """Trades of which the report says something else than the ledger."""
+    """Ids of trades on which report and ledger disagree."""
     repeated: int
-    """Requests to close what had already been accepted for closing."""
+    """Number of close requests for trades whose close had already been accepted."""
     refused: int
-    """Requests refused for their rate (429)."""
+    """Number of requests refused with status 429."""
     requests: int
-    busiest_minute: int
-    """The largest number of requests in any rolling window."""
+    busiest_window: int
+    """Maximum number of requests in a rolling window."""
     limit: int
-    """The most that the server allows in a window."""
-    connections: int
-    """The most that were open at one moment."""
+    """Maximum number of requests that the server allows in a window."""
+    peak_connections: int
+    """Maximum number of connections open at the same time."""
     faults: Mapping[Fault, int]
-    """Faults that were injected."""
+    """Injected faults and their counts."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything is closed, once, within the limit, and the report says so."""
+        """Whether every trade was closed once within the limit, and the report says so."""
         return (
             self.trades == self.reported == self.carried_out
             and not self.contradictions
@@ -58,7 +58,7 @@ class Audit:
         )
 
     def data(self) -> dict[str, object]:
-        """Make what a program gets."""
+        """Return the result as data for JSON."""
         return {
             "agrees": not self.contradictions,
             "contradictions": list(self.contradictions),
@@ -66,21 +66,26 @@ class Audit:
             "sent_again_after_acceptance": self.repeated,
             "refused_429": self.refused,
             "requests": self.requests,
-            "busiest_window": self.busiest_minute,
+            "busiest_window": self.busiest_window,
             "limit": self.limit,
-            "peak_connections": self.connections,
+            "peak_connections": self.peak_connections,
             "faults": {fault.value: count for fault, count in self.faults.items()},
         }
 
     def table(self) -> Group:
-        """Make what a person sees."""
-        wrong = len(self.contradictions)
-        compared = table(
+        """Return the result as tables."""
+        contradictions = len(self.contradictions)
+        comparison = table(
             "The report of the client, held against the ledger of the server",
             *("", "report", "ledger", ""),
             rows=(
-                ("closed", self.reported, self.carried_out, _mark(ok=not wrong)),
-                ("outcomes that contradict the ledger", "", wrong, _mark(ok=not wrong)),
+                ("closed", self.reported, self.carried_out, _mark(ok=not contradictions)),
+                (
+                    "outcomes that contradict the ledger",
+                    "",
+                    contradictions,
+                    _mark(ok=not contradictions),
+                ),
                 (
                     "closes sent again after being accepted",
                     "",
@@ -91,14 +96,14 @@ class Audit:
                 (
                     f"busiest rolling window (limit {self.limit})",
                     "",
-                    self.busiest_minute,
-                    _mark(ok=self.busiest_minute <= self.limit),
+                    self.busiest_window,
+                    _mark(ok=self.busiest_window <= self.limit),
                 ),
                 ("requests in all", "", self.requests, ""),
-                ("connections at most", "", self.connections, ""),
+                ("connections at most", "", self.peak_connections, ""),
             ),
         )
-        return Group(faults_table(self.faults), compared) if self.faults else compared
+        return Group(faults_table(self.faults), comparison) if self.faults else comparison
 
 
 def _mark(*, ok: bool) -> str:
@@ -106,7 +111,7 @@ def _mark(*, ok: bool) -> str:
 
 
 def audit(report: CloseReport[SmartTrade], ledger: Ledger, *, limit: int) -> Audit:
-    """Hold every outcome of the report against what the server did."""
+    """Compare every outcome of the report with what the server did."""
     carried_out = ledger.applied
     return Audit(
         trades=len(report),
@@ -121,8 +126,8 @@ def audit(report: CloseReport[SmartTrade], ledger: Ledger, *, limit: int) -> Aud
         repeated=len(ledger.repeated),
         refused=ledger.count(status=429),
         requests=len(ledger.requests),
-        busiest_minute=ledger.max_in_window(_WINDOW),
+        busiest_window=ledger.max_in_window(_WINDOW),
         limit=limit,
-        connections=ledger.peak_connections,
-        faults=struck(ledger),
+        peak_connections=ledger.peak_connections,
+        faults=injected_faults(ledger),
     )

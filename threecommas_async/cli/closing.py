@@ -1,4 +1,4 @@
-"""Closing and cancelling, as every command does it: asked first, shown, told truly at the end."""
+"""Run a bulk close or cancel: ask, show the progress, print the report even if interrupted."""
 
 from __future__ import annotations
 
@@ -18,179 +18,188 @@ from .. import (
     RequestNotSentError,
     ThreeCommasError,
 )
-from .asking import agreed, check_can_ask
-from .kinds import CANCEL, CLOSE, Deed, Entity, Kind, SweepCall
+from .operations import CANCEL, CLOSE, Action, CloseAllCall, Entity, Operation
+from .output import ExitStatus, printable
 from .plan import Plan, plan_for_all, plan_for_ids
-from .progress import ClosingProgress
+from .progress import CloseProgress
+from .prompt import ask_yes_no, require_terminal
 from .render import report_data, report_table, skipped_table
-from .screen import Exit, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Group
 
-    from .options import Closing
+    from .options import CloseOptions
     from .session import Session
 
-__all__ = ["Everything", "close", "close_all", "exit_status", "shown"]
+__all__ = ["CloseAllRequest", "close", "close_all", "exit_status", "run_with_progress"]
 
 T = TypeVar("T", bound=Entity)
 
 
-async def close(session: Session, kind: Kind[T], ids: Sequence[int], how: Closing) -> int:
-    """Do to some what their kind says, unless it is only to be shown."""
-    deed = kind.deed
-    if how.dry_run:
-        plan = await plan_for_ids(session.client, kind, ids)
-        return plan.show(session.screen)
-    if not how.yes:
-        check_can_ask()
-        question = f"{deed.verb.title()} {kind.count(len(set(ids)))}{deed.manner} now?"
-        if not agreed(question):
-            return _declined(session)
-    start = partial(kind.batch(session.client), ids, confirm=how.confirm, deadline=how.deadline)
-    report = await shown(
+async def close(
+    session: Session, operation: Operation[T], ids: Sequence[int], options: CloseOptions
+) -> int:
+    """Close or cancel the given ids; with --dry-run only show the plan."""
+    action = operation.action
+    if options.dry_run:
+        plan = await plan_for_ids(session.client, operation, ids)
+        return plan.show(session.output)
+    if not options.yes:
+        require_terminal()
+        question = f"{action.verb.title()} {operation.counted(len(set(ids)))}{action.manner} now?"
+        if not ask_yes_no(question):
+            return _report_nothing_sent(session)
+    start = partial(
+        operation.bulk_method(session.client),
+        ids,
+        confirm=options.confirm,
+        deadline=options.deadline,
+    )
+    report = await run_with_progress(
         session,
         ids,
-        lambda saw: start(on_outcome=saw),
-        deed=deed,
-        deadline=how.deadline,
-        interrupted=lambda report: _told(session, deed, report),
+        lambda record: start(on_outcome=record),
+        action=action,
+        deadline=options.deadline,
+        interrupted=lambda report: _show_report(session, action, report),
     )
-    return _told(session, deed, report)
+    return _show_report(session, action, report)
 
 
 @frozen(kw_only=True)
-class Everything(Generic[T]):
-    """All that is open and passes the filters."""
+class CloseAllRequest(Generic[T]):
+    """A close of all open entities that pass the filters."""
 
-    kind: Kind[T]
-    sweep: SweepCall[T]
+    operation: Operation[T]
+    start: CloseAllCall[T]
     filters: Mapping[str, object]
-    also: str = ""
-    """What one request for all of them does besides; empty if each is closed by its own."""
+    side_effect: str = ""
+    """Side effect of closing all with a single request; empty if there is none."""
 
 
-async def close_all(session: Session, what: Everything[T], how: Closing) -> int:
-    """Close everything, unless it is only to be shown what that is."""
-    if not (how.yes or how.dry_run):
-        check_can_ask()
+async def close_all(session: Session, request: CloseAllRequest[T], options: CloseOptions) -> int:
+    """Close all that match; with --dry-run only show the plan."""
+    if not (options.yes or options.dry_run):
+        require_terminal()
     clock = asyncio.get_running_loop().time
     began = clock()
-    found = await _found(session, what, how.deadline)
-    left = None if how.deadline is None else max(0.0, round(how.deadline - (clock() - began), 2))
-    plan = plan_for_all(what.kind, found, what.also)
-    if found.unmatched is not None:
-        session.screen.say(what.kind.hint)
-    if how.dry_run:
-        return plan.show(session.screen)
+    listed = await _list_matching(session, request, options.deadline)
+    remaining = None
+    if options.deadline is not None:
+        remaining = max(0.0, round(options.deadline - (clock() - began), 2))
+    plan = plan_for_all(request.operation, listed, request.side_effect)
+    if listed.unmatched is not None:
+        session.output.message(request.operation.filter_hint)
+    if options.dry_run:
+        return plan.show(session.output)
     if not plan.items:
-        return _told(session, CLOSE, found)
-    if not (how.yes or agreed(_question(plan, what.filters))):
-        return _declined(session)
-    start = partial(what.sweep, confirm=how.confirm, deadline=left)
-    report = await shown(
+        return _show_report(session, CLOSE, listed)
+    if not (options.yes or ask_yes_no(_question(plan, request.filters))):
+        return _report_nothing_sent(session)
+    start = partial(request.start, confirm=options.confirm, deadline=remaining)
+    report = await run_with_progress(
         session,
         [item.entity_id for item in plan.items],
-        lambda saw: start(on_outcome=saw),
-        deadline=left,
-        interrupted=lambda report: _told(session, CLOSE, report),
+        lambda record: start(on_outcome=record),
+        deadline=remaining,
+        interrupted=lambda report: _show_report(session, CLOSE, report),
     )
-    return _told(session, CLOSE, report)
+    return _show_report(session, CLOSE, report)
 
 
-async def _found(session: Session, what: Everything[T], deadline: float | None) -> CloseReport[T]:
-    """List what there is: to ask, to show how far it is, to tell the truth when interrupted."""
+async def _list_matching(
+    session: Session, request: CloseAllRequest[T], deadline: float | None
+) -> CloseReport[T]:
+    """List what would be closed: needed for the question, the progress and an early report."""
     try:
-        return await what.sweep(dry_run=True, deadline=deadline)
+        return await request.start(dry_run=True, deadline=deadline)
     except asyncio.CancelledError:
-        _declined(session)
+        _report_nothing_sent(session)
         raise
 
 
 def _question(plan: Plan[T], filters: Mapping[str, object]) -> str:
-    deeds: list[str] = []
+    actions: list[str] = []
     if closed := len(plan.ids(CLOSE)):
-        deeds.append(f"close all {plan.kind.count(closed)} at market now")
+        actions.append(f"close all {plan.operation.counted(closed)} at market now")
     if cancelled := len(plan.ids(CANCEL)):
-        deeds.append(f"cancel all {plan.kind.count(cancelled)} whose entry is not filled")
-    if plan.also:
-        deeds.append(plan.also)
-    text = ", and ".join(deeds)
+        actions.append(f"cancel all {plan.operation.counted(cancelled)} whose entry is not filled")
+    if plan.side_effect:
+        actions.append(plan.side_effect)
+    text = ", and ".join(actions)
     if filters:
         named = (f"{name.replace('_', ' ')} {value}" for name, value in filters.items())
         text += f" ({', '.join(named)})"
     return f"{text[0].upper()}{text[1:]}?"
 
 
-def _declined(session: Session) -> Exit:
-    session.screen.say("Nothing was sent.")
-    return Exit.NOT_ALL
+def _report_nothing_sent(session: Session) -> ExitStatus:
+    session.output.message("Nothing was sent.")
+    return ExitStatus.NOT_ALL
 
 
-async def shown(  # noqa: PLR0913 - by name
+async def run_with_progress(  # noqa: PLR0913 - keyword arguments
     session: Session,
     ids: Sequence[int],
     start: Callable[[Callable[[CloseOutcome[T]], None]], CloseBatch[T]],
     *,
-    deed: Deed = CLOSE,
+    action: Action = CLOSE,
     deadline: float | None = None,
     interrupted: Callable[[CloseReport[T]], object],
 ) -> CloseReport[T]:
-    """Await what `start` begins, with its progress on the screen.
-
-    Cancelled, as by Ctrl-C, it hands the truth so far to `interrupted`.
+    """Start a batch, show its progress, and return its report.
 
     Args:
-        session: what to work with.
-        ids: those known to be concerned.
-        start: takes what is to be called with each outcome.
-        deed: what is done to them.
+        session: client and output.
+        ids: ids that are known to be affected.
+        start: starts the batch; its argument is to be called with each outcome.
+        action: what is done to the ids.
         deadline: seconds after which nothing more is sent.
-        interrupted: takes the report of a cancelled one.
+        interrupted: called with the report so far when cancelled, as by Ctrl-C.
     """
-    progress = ClosingProgress(session.traffic, ids, deed.done, deadline)
-    batch = start(progress.saw)
+    progress = CloseProgress(session.traffic, ids, action.participle, deadline)
+    batch = start(progress.record)
     try:
-        async with progress.shown(session.screen):
+        async with progress.displayed(session.output):
             return await batch
     except asyncio.CancelledError:
         report = batch.report
-        not_begun = (_not_begun(i) for i in dict.fromkeys(ids) if i not in report)
-        interrupted(evolve(report, outcomes=(*report, *not_begun)))
+        not_started = (_not_started(i) for i in dict.fromkeys(ids) if i not in report)
+        interrupted(evolve(report, outcomes=(*report, *not_started)))
         raise
 
 
-def _not_begun(entity_id: int) -> CloseOutcome[Never]:
-    """Return the outcome of one that a plan has named, and that was not listed again yet."""
+def _not_started(entity_id: int) -> CloseOutcome[Never]:
+    """Return the outcome of a planned id that the batch has not listed yet."""
     text = f"{entity_id}: not sent; nothing has happened, safe to close again"
     return CloseOutcome(entity_id, CloseState.NOT_SENT, error=RequestNotSentError(text))
 
 
-def _told(session: Session, deed: Deed, report: CloseReport[T]) -> Exit:
-    """Show a report, and return what it means for the exit status."""
+def _show_report(session: Session, action: Action, report: CloseReport[T]) -> ExitStatus:
+    """Print a report, and return the exit status."""
     parts: list[Group | str] = []
     if len(report):
-        parts.append(report_table(report, deed.known))
+        parts.append(report_table(report, action.success))
     if report.unmatched is not None:
         parts.append(printable(report.unmatched))
     if not parts:
-        parts.append(f"There is nothing to {deed.verb}.")
+        parts.append(f"There is nothing to {action.verb}.")
     if report.skipped:
         parts.append(skipped_table(report.skipped))
-    session.screen.result(report_data(report), *parts)
+    session.output.result(report_data(report), *parts)
     return exit_status(report)
 
 
-def exit_status(report: CloseReport[T]) -> Exit:
-    """Tell what a report means for the exit status."""
+def exit_status(report: CloseReport[T]) -> ExitStatus:
+    """Return the exit status for a report."""
     if report.ok:
-        return Exit.OK
+        return ExitStatus.OK
     errors = (report.unlisted, *(outcome.error for outcome in report))
-    return Exit.CREDENTIALS if any(map(_is_about_the_key, errors)) else Exit.NOT_ALL
+    return ExitStatus.CREDENTIALS if any(map(_is_credential_error, errors)) else ExitStatus.NOT_ALL
 
 
-def _is_about_the_key(error: ThreeCommasError | None) -> bool:
-    kinds = (AuthenticationError, PermissionDeniedError)
-    return isinstance(error, kinds) and error.stops_everything
+def _is_credential_error(error: ThreeCommasError | None) -> bool:
+    types = (AuthenticationError, PermissionDeniedError)
+    return isinstance(error, types) and error.stops_everything

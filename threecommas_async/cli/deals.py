@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, Parameter
 
 from . import closing
-from .kinds import DEALS
-from .options import Closing, Id, given
+from .operations import CLOSE_DEALS
+from .options import CloseOptions, ConnectionOptions, EntityId, given_filters
+from .output import ExitStatus
 from .render import deals_table
-from .screen import Exit
-from .session import Connection, with_client
+from .session import run_with_session
 
 if TYPE_CHECKING:
-    from ..resources.deals import DealFilters
     from .session import Session
 
 __all__ = ["app"]
@@ -29,9 +28,9 @@ Scope = Literal["active", "finished", "completed", "cancelled", "failed"]
 class Filters:
     """Which deals."""
 
-    bot_id: Id | None = None
+    bot_id: EntityId | None = None
     """Only those of this bot."""
-    account_id: Id | None = None
+    account_id: EntityId | None = None
     """Only those of this account."""
     base: str | None = None
     """Only this base currency."""
@@ -39,35 +38,48 @@ class Filters:
     """Only this quote currency."""
 
 
-_USUAL, _CAREFULLY, _ANY = Connection(), Closing(), Filters()
+_DEFAULT_CONNECTION, _DEFAULT_OPTIONS, _NO_FILTERS = ConnectionOptions(), CloseOptions(), Filters()
 
-app = App(name="deals", help="List and close deals of DCA bots.")
+app: App = App(name="deals", help="List and close deals of DCA bots.")
 
 
 @app.command(name="list")
 async def list_deals(
-    *, scope: Scope = "active", which: Filters = _ANY, connection: Connection = _USUAL
+    *,
+    scope: Scope = "active",
+    filters: Filters = _NO_FILTERS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """List deals, all pages of them.
 
     Args:
         scope: Which ones.
-        which: Which ones of these.
-        connection: How to reach 3Commas.
+        filters: Which ones of these.
+        connection: Options of the connection.
     """
-    filters = cast("DealFilters", {"scope": scope, **given(which)})
 
     async def listed(session: Session) -> int:
-        deals = [deal async for deal in session.client.deals.list(**filters)]
-        session.screen.result(deals, deals_table(deals, DEALS.count(len(deals))))
-        return Exit.OK
+        listing = session.client.deals.list(
+            scope=scope,
+            bot_id=filters.bot_id,
+            account_id=filters.account_id,
+            base=filters.base,
+            quote=filters.quote,
+        )
+        deals = [deal async for deal in listing]
+        session.output.result(deals, deals_table(deals, CLOSE_DEALS.counted(len(deals))))
+        return ExitStatus.OK
 
-    return await with_client(connection, listed)
+    return await run_with_session(connection, listed)
 
 
 @app.command
 async def close(
-    deal_ids: list[Id], /, *, how: Closing = _CAREFULLY, connection: Connection = _USUAL
+    deal_ids: list[EntityId],
+    /,
+    *,
+    options: CloseOptions = _DEFAULT_OPTIONS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """Close deals at market, each exactly once, and tell what became of each.
 
@@ -75,15 +87,20 @@ async def close(
 
     Args:
         deal_ids: Ids of the deals.
-        how: How to close.
-        connection: How to reach 3Commas.
+        options: How to close.
+        connection: Options of the connection.
     """
-    return await with_client(connection, lambda s: closing.close(s, DEALS, deal_ids, how))
+    return await run_with_session(
+        connection, lambda session: closing.close(session, CLOSE_DEALS, deal_ids, options)
+    )
 
 
 @app.command
 async def close_all(
-    *, which: Filters = _ANY, how: Closing = _CAREFULLY, connection: Connection = _USUAL
+    *,
+    filters: Filters = _NO_FILTERS,
+    options: CloseOptions = _DEFAULT_OPTIONS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """Close every open deal at market, or every one that passes the filters.
 
@@ -95,27 +112,27 @@ async def close_all(
     more and tells what is known so far.
 
     Args:
-        which: Which ones.
-        how: How to close.
-        connection: How to reach 3Commas.
+        filters: Which ones.
+        options: How to close.
+        connection: Options of the connection.
     """
-    filters = given(which)
-    whole_bot = filters.keys() == {"bot_id"}
+    given = given_filters(filters)
+    whole_bot = given.keys() == {"bot_id"}
 
     async def closed(session: Session) -> int:
-        sweep = partial(
+        start = partial(
             session.client.deals.close_all,
-            bot_id=which.bot_id,
-            account_id=which.account_id,
-            base=which.base,
-            quote=which.quote,
+            bot_id=filters.bot_id,
+            account_id=filters.account_id,
+            base=filters.base,
+            quote=filters.quote,
         )
-        everything = closing.Everything(
-            kind=DEALS,
-            sweep=sweep,
-            filters=filters,
-            also="disable the bot" if whole_bot else "",
+        request = closing.CloseAllRequest(
+            operation=CLOSE_DEALS,
+            start=start,
+            filters=given,
+            side_effect="disable the bot" if whole_bot else "",
         )
-        return await closing.close_all(session, everything, how)
+        return await closing.close_all(session, request, options)
 
-    return await with_client(connection, closed)
+    return await run_with_session(connection, closed)

@@ -1,4 +1,4 @@
-"""The faults of the embedded 3Commas: made from options, and told of when they have struck."""
+"""Faults of the sandbox: parse the options that inject them, count and show those injected."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from ..sandbox import Ledger
 
-__all__ = ["faults_table", "made_of", "struck"]
+__all__ = ["faults_table", "injected_faults", "parse_faults"]
 
-_LAG = Fault.READ_LAG.value
+_READ_LAG = Fault.READ_LAG.value
 
-_KINDS = {
+_DESCRIPTIONS = {
     "reset": "the connection is reset",
     "silence": "no answer at all",
     "stale": "a kept-alive connection is closed",
@@ -37,27 +37,27 @@ _KINDS = {
     "wrong_type": "JSON of the wrong type",
     "slow": "the right answer, but late",
 }
-"""What the client sees of those faults that neither block nor refuse."""
+"""What the client sees, for the faults that neither block nor refuse."""
 
 
-def made_of(rate: float, kinds: Iterable[str]) -> Faults:
-    """Spread a rate over the faults that a client can get through, and set single ones on top.
+def parse_faults(rate: float, options: Iterable[str]) -> Faults:
+    """Distribute a rate over the recoverable faults, and add faults given one by one.
 
     Args:
-        rate: share of the closes that are met by a fault.
-        kinds: KIND=RATE, each, or read_lag=SECONDS.
+        rate: fraction of the closes that meet a fault.
+        options: each KIND=RATE, or read_lag=SECONDS.
 
     Raises:
-        UsageError: no such kind, no such rate, or more than 1 in all.
+        UsageError: a kind or rate is invalid, or the rates add up to more than 1.
     """
     try:
-        rates: dict[str, Any] = dict(map(_rate_of, kinds))
+        rates: dict[str, Any] = dict(map(_parse_rate, options))
         return evolve(Faults.mixed(rate), **rates)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
 
 
-def _rate_of(text: str) -> tuple[str, float]:
+def _parse_rate(text: str) -> tuple[str, float]:
     kind, _, rate = text.partition("=")
     kind = kind.replace("-", "_")
     if kind not in {fault.value for fault in Fault}:
@@ -65,27 +65,27 @@ def _rate_of(text: str) -> tuple[str, float]:
     try:
         return kind, float(rate)
     except ValueError:
-        takes = "seconds, as in read_lag=5" if kind == _LAG else f"a rate, as in {kind}=0.1"
+        takes = "seconds, as in read_lag=5" if kind == _READ_LAG else f"a rate, as in {kind}=0.1"
         raise ValueError(f"--fault {text}: a kind takes {takes}") from None
 
 
-def struck(ledger: Ledger) -> Mapping[Fault, int]:
-    """Count the faults that have struck, in the order in which the sandbox names them."""
+def injected_faults(ledger: Ledger) -> Mapping[Fault, int]:
+    """Count the injected faults, in the order of `Fault`."""
     counts = Counter(record.fault for record in ledger.requests)
     return {fault: counts[fault] for fault in Fault if counts[fault]}
 
 
 def faults_table(faults: Mapping[Fault, int]) -> Group:
-    """Make what a person sees of them."""
+    """Make a table of the injected faults."""
     counts = {fault.value: count for fault, count in faults.items()}
     rows = [
-        (kind, seen, counts.get(f"{kind}_before"), counts.get(f"{kind}_after"))
-        for kind, seen in _KINDS.items()
+        (kind, description, counts.get(f"{kind}_before"), counts.get(f"{kind}_after"))
+        for kind, description in _DESCRIPTIONS.items()
     ]
     after = sum(count for fault, count in faults.items() if fault.applied)
-    every = sum(faults.values())
+    total = sum(faults.values())
     return table(
-        f"{every} faults injected, {after} of them after the close had been carried out",
+        f"{total} faults injected, {after} of them after the close had been carried out",
         *("fault", "what the client sees", "before", "after"),
-        rows=[*(row for row in rows if row[2] or row[3]), ("all", None, every - after, after)],
+        rows=[*(row for row in rows if row[2] or row[3]), ("all", None, total - after, after)],
     )

@@ -1,4 +1,4 @@
-"""What a command would do, without doing it: `--dry-run`, and the question before it is done."""
+"""The plan of a bulk operation: shown by `--dry-run`, and the basis of the question."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from attrs import frozen
 
 from .. import SmartTrade
 from ..closing import smart_trade_is_cancellable
-from .kinds import CANCEL, CLOSE, Deed, Entity, Kind
+from .operations import CANCEL, CLOSE, Action, Entity, Operation
+from .output import ExitStatus, printable
 from .render import outcome_data, skipped_table, status_of, table
-from .screen import Exit, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .. import AsyncClient, CloseOutcome, CloseReport
     from ..errors import InvalidRequestError
-    from .screen import Screen
+    from .output import Output
 
 __all__ = ["Plan", "plan_for_all", "plan_for_ids"]
 
@@ -27,19 +27,19 @@ T = TypeVar("T", bound=Entity)
 
 
 @frozen
-class Planned(Generic[T]):
-    """What would be done to one."""
+class PlanItem(Generic[T]):
+    """What would be done to one entity."""
 
     entity_id: int
     entity: T | None
-    deed: Deed
-    why_not: str | None = None
-    """Why it would not be done after all."""
+    action: Action
+    obstacle: str | None = None
+    """Why the action does not apply; None if it does."""
 
     @property
     def row(self) -> tuple[object, ...]:
-        """Its row in the table."""
-        would_be = self.deed.done if self.why_not is None else f"no: {self.why_not}"
+        """Cells of the item's row in the table."""
+        would_be = self.action.participle if self.obstacle is None else f"no: {self.obstacle}"
         if self.entity is None:
             return self.entity_id, None, None, would_be
         return self.entity_id, self.entity.pair, status_of(self.entity), would_be
@@ -47,40 +47,40 @@ class Planned(Generic[T]):
 
 @frozen
 class Plan(Generic[T]):
-    """What would be done to all."""
+    """What would be done to all entities."""
 
-    kind: Kind[T]
-    items: Sequence[Planned[T]]
-    also: str = ""
-    """What would happen besides."""
+    operation: Operation[T]
+    items: Sequence[PlanItem[T]]
+    side_effect: str = ""
     skipped: Sequence[CloseOutcome[T]] = ()
-    """What would be left alone, though it is active."""
+    """Active entities that would not be closed."""
     unmatched: InvalidRequestError | None = None
-    """Why nothing passes the filters, though something is open."""
+    """Why no entity passes the filters, although some are open."""
 
-    def ids(self, deed: Deed) -> list[int]:
-        """Return those to which it would be done."""
-        return [i.entity_id for i in self.items if i.deed == deed and i.why_not is None]
+    def ids(self, action: Action) -> list[int]:
+        """Return the ids that the action would apply to."""
+        return [i.entity_id for i in self.items if i.action == action and i.obstacle is None]
 
-    def show(self, screen: Screen) -> Exit:
-        """Show the plan, and return whether all of it could be done."""
-        would_not = [item for item in self.items if item.why_not is not None]
-        deeds = dict.fromkeys((self.kind.deed, *(item.deed for item in self.items)))
-        would = {deed: self.ids(deed) for deed in deeds}
+    def show(self, output: Output) -> ExitStatus:
+        """Print the plan, and return `OK` if it applies to all of its entities."""
+        would_not = [item for item in self.items if item.obstacle is not None]
+        actions = dict.fromkeys((self.operation.action, *(item.action for item in self.items)))
+        would = {action: self.ids(action) for action in actions}
         counts = " and ".join(
-            f"{len(ids)} of {len(self.items)} would be {deed.done}" for deed, ids in would.items()
+            f"{len(ids)} of {len(self.items)} would be {action.participle}"
+            for action, ids in would.items()
         )
-        also = f"; it would also {self.also}" if self.also else ""
+        also = f"; it would also {self.side_effect}" if self.side_effect else ""
         parts: list[Group | str] = [] if self.unmatched is None else [printable(self.unmatched)]
         if self.skipped:
             parts.append(skipped_table(self.skipped))
-        screen.result(
+        output.result(
             {
                 "dry_run": True,
-                **{f"would_{deed.verb}": ids for deed, ids in would.items()},
-                "would_also": self.also or None,
-                f"would_not_{self.kind.deed.verb}": [
-                    {"trade_id": item.entity_id, "reason": item.why_not} for item in would_not
+                **{f"would_{action.verb}": ids for action, ids in would.items()},
+                "would_also": self.side_effect or None,
+                f"would_not_{self.operation.action.verb}": [
+                    {"trade_id": item.entity_id, "reason": item.obstacle} for item in would_not
                 ],
                 "unmatched": self.unmatched,
                 "skipped": [outcome_data(outcome) for outcome in self.skipped],
@@ -92,28 +92,28 @@ class Plan(Generic[T]):
             ),
             *parts,
         )
-        return Exit.NOT_ALL if would_not or self.unmatched else Exit.OK
+        return ExitStatus.NOT_ALL if would_not or self.unmatched else ExitStatus.OK
 
 
-async def plan_for_ids(client: AsyncClient, kind: Kind[T], ids: Sequence[int]) -> Plan[T]:
-    """Look the ids up among the open ones: a request per hundred, not one for each id."""
-    found = {entity.id: entity async for entity in kind.open_ones(client)}
+async def plan_for_ids(client: AsyncClient, operation: Operation[T], ids: Sequence[int]) -> Plan[T]:
+    """Look the ids up in the list of open entities: one request per page instead of one per id."""
+    open_entities = {entity.id: entity async for entity in operation.list_open(client)}
 
-    def planned(entity_id: int) -> Planned[T]:
-        entity = found.get(entity_id)
-        missing = f"not among the open {kind.name}s"
-        why_not = missing if entity is None else kind.why_not(entity)
-        return Planned(entity_id, entity, kind.deed, why_not)
+    def planned(entity_id: int) -> PlanItem[T]:
+        entity = open_entities.get(entity_id)
+        missing = f"not among the open {operation.entity_name}s"
+        obstacle = missing if entity is None else operation.obstacle(entity)
+        return PlanItem(entity_id, entity, operation.action, obstacle)
 
-    return Plan(kind, [planned(entity_id) for entity_id in dict.fromkeys(ids)])
-
-
-def plan_for_all(kind: Kind[T], report: CloseReport[T], also: str) -> Plan[T]:
-    """Take over what a dry run of the library has found."""
-    items = [Planned(o.trade_id, o.trade, _deed_for(o.trade)) for o in report]
-    return Plan(kind, items, also, report.skipped, report.unmatched)
+    return Plan(operation, [planned(entity_id) for entity_id in dict.fromkeys(ids)])
 
 
-def _deed_for(entity: Entity | None) -> Deed:
+def plan_for_all(operation: Operation[T], report: CloseReport[T], side_effect: str) -> Plan[T]:
+    """Make a plan from the report of a dry run of `close_all`."""
+    items = [PlanItem(o.trade_id, o.trade, _action_for(o.trade)) for o in report]
+    return Plan(operation, items, side_effect, report.skipped, report.unmatched)
+
+
+def _action_for(entity: Entity | None) -> Action:
     pending = isinstance(entity, SmartTrade) and smart_trade_is_cancellable(entity)
     return CANCEL if pending else CLOSE

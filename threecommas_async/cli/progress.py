@@ -1,4 +1,4 @@
-"""The progress of a command while it runs: drawn in place on a terminal, else a line at times."""
+"""Progress of a running command: drawn in place on a terminal, else logged at intervals."""
 
 from __future__ import annotations
 
@@ -16,72 +16,74 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from .. import CloseOutcome
-    from .kinds import Entity
-    from .pace import Traffic
-    from .screen import Screen
+    from .operations import Entity
+    from .output import Output
+    from .traffic import TrafficMonitor
 
-__all__ = ["ClosingProgress", "Progress", "trouble_of"]
+__all__ = ["CloseProgress", "Progress", "connection_trouble"]
 
 _BAR_WIDTH = 20
-_DRAW_EVERY = 0.1
-_SAY_EVERY = 5.0
+_DRAW_INTERVAL = 0.1
+_LOG_INTERVAL = 5.0
 
 
 class Progress(ABC):
-    """How far a command has come. Its text says it in one line."""
+    """Progress of a command. `str()` describes it in one line."""
 
     @abstractmethod
     def __str__(self) -> str: ...
 
     @property
     @abstractmethod
-    def share(self) -> tuple[int, int]:
-        """How many are over, and of how many."""
+    def done_and_total(self) -> tuple[int, int]:
+        """Number of entities that are done, and of all."""
 
     @asynccontextmanager
-    async def shown(self, screen: Screen, *, every: float = _SAY_EVERY) -> AsyncGenerator[None]:
-        """Show the progress while the block runs, and how it ended."""
-        if not screen.live:
-            async with _repeated(lambda: screen.say(str(self)), every):
+    async def displayed(self, output: Output) -> AsyncGenerator[None]:
+        """Show the progress while the block runs, and once more at its end."""
+        if not output.live:
+            async with _called_every(_LOG_INTERVAL, lambda: output.message(str(self))):
                 yield
             return
         text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         columns = (BarColumn(_BAR_WIDTH), text)
-        with Bar(*columns, console=screen.err, auto_refresh=False) as bar:
-            drawn = bar.add_task(str(self))
+        with Bar(*columns, console=output.stderr, auto_refresh=False) as bar:
+            task = bar.add_task(str(self))
 
             def draw() -> None:
-                done, total = self.share
-                bar.update(drawn, completed=done, total=total, description=str(self), refresh=True)
+                done, total = self.done_and_total
+                bar.update(task, completed=done, total=total, description=str(self), refresh=True)
 
             draw()
-            async with _repeated(draw, _DRAW_EVERY):
+            async with _called_every(_DRAW_INTERVAL, draw):
                 yield
 
 
-class ClosingProgress(Progress):
-    """How far a close of many has come. Its `saw` is what `on_outcome` wants."""
+class CloseProgress(Progress):
+    """Progress of a bulk close or cancel. Pass `record` as its `on_outcome`."""
 
     def __init__(
         self,
-        traffic: Traffic,
+        traffic: TrafficMonitor,
         ids: Iterable[int],
-        done: str = "closed",
+        participle: str = "closed",
         deadline: float | None = None,
     ) -> None:
-        """Begin now, with so many seconds to the deadline."""
+        """Start now, with `deadline` in seconds from now."""
         self._traffic = traffic
-        self._ends = None if deadline is None else asyncio.get_running_loop().time() + deadline
+        self._deadline_at = (
+            None if deadline is None else asyncio.get_running_loop().time() + deadline
+        )
         self._outcomes: dict[int, CloseOutcome[Entity] | None] = dict.fromkeys(ids)
-        self._done = done
+        self._participle = participle
 
-    def saw(self, outcome: CloseOutcome[Entity]) -> None:
-        """Take note of an outcome."""
+    def record(self, outcome: CloseOutcome[Entity]) -> None:
+        """Record an outcome."""
         self._outcomes[outcome.trade_id] = outcome
 
     @property
-    def share(self) -> tuple[int, int]:
-        """How many outcomes are known, and of how many."""
+    def done_and_total(self) -> tuple[int, int]:
+        """Number of known outcomes, and of all."""
         return len(self._known), len(self._outcomes)
 
     @property
@@ -91,58 +93,58 @@ class ClosingProgress(Progress):
     def __str__(self) -> str:
         known, total, limiter = self._known, len(self._outcomes), self._traffic.limiter
         done = sum(outcome.ok for outcome in known)
-        open_ended = [i for i, outcome in self._outcomes.items() if outcome is None]
-        in_flight = min(limiter.in_flight, len(open_ended))
-        tried = self._traffic.tried.intersection(open_ended)
-        checked = min(len(tried), len(open_ended) - in_flight)
-        waiting = len(open_ended) - in_flight - checked
-        trouble = trouble_of(self._traffic) if open_ended else None
-        parts = [f"{self._done} {done} of {total}"]
+        pending = [i for i, outcome in self._outcomes.items() if outcome is None]
+        in_flight = min(limiter.in_flight, len(pending))
+        attempted = self._traffic.attempted_ids.intersection(pending)
+        checked = min(len(attempted), len(pending) - in_flight)
+        waiting = len(pending) - in_flight - checked
+        trouble = connection_trouble(self._traffic) if pending else None
+        parts = [f"{self._participle} {done} of {total}"]
         if missed := len(known) - done:
-            parts.append(f"{missed} not {self._done}")
+            parts.append(f"{missed} not {self._participle}")
         if in_flight:
             parts.append(f"{in_flight} in flight")
         if checked:
             parts.append(f"{checked} being checked")
         if waiting:
             parts.append(f"{waiting} waiting" if trouble else f"{waiting} waiting for a slot")
-        if lost := self._traffic.lost:
+        if lost := self._traffic.lost_answers:
             parts.append(f"{lost} answer{'s' * (lost > 1)} lost")
         if blocked := limiter.blocked_for():
             parts.append(f"refused by the server for {blocked:.0f} s more")
         if trouble:
             parts.append(trouble)
-        # Reads have to leave the reserve alone.
+        # Reads may not use the slots reserved for closes.
         requests = waiting + (1 + limiter.reserve if checked else 0)
-        # Without a connection nobody knows.
+        # Without a connection there is no estimate.
         seconds = math.inf if trouble else limiter.seconds_until_sent(requests)
         if (waiting or seconds >= 1) and (left := self._time_left(seconds)):
             parts.append(left)
         return ", ".join(parts)
 
     def _time_left(self, seconds: float) -> str | None:
-        """Say how long it takes, or how long until the deadline if that is sooner."""
-        if self._ends is not None:
-            remaining = max(0.0, self._ends - asyncio.get_running_loop().time())
+        """Describe the time until the end or the deadline, whichever comes first."""
+        if self._deadline_at is not None:
+            remaining = max(0.0, self._deadline_at - asyncio.get_running_loop().time())
             if remaining < seconds:
                 return f"about {remaining:.0f} s left until the deadline"
         return None if seconds == math.inf else f"about {seconds:.0f} s left"
 
 
-def trouble_of(traffic: Traffic) -> str | None:
-    """Say why nothing goes out, if there is no connection."""
-    if traffic.unreachable is None:
+def connection_trouble(traffic: TrafficMonitor) -> str | None:
+    """Describe the connection error; return None if there is none."""
+    if traffic.connection_error is None:
         return None
-    return f"cannot reach {traffic.host} ({traffic.unreachable}), trying again"
+    return f"cannot reach {traffic.host} ({traffic.connection_error}), trying again"
 
 
 @asynccontextmanager
-async def _repeated(show: Callable[[], None], every: float) -> AsyncGenerator[None]:
-    """Call `show` again and again while the block runs, and once more at its end."""
+async def _called_every(seconds: float, show: Callable[[], None]) -> AsyncGenerator[None]:
+    """Call `show` at intervals while the block runs, and once more at its end."""
 
     async def repeat() -> None:
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(seconds)
             show()
 
     task = asyncio.create_task(repeat())

@@ -1,4 +1,4 @@
-"""What a person sees of trades and of reports, and what a program gets."""
+"""Tables and JSON data of SmartTrades, deals and reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import CloseState, SmartTrade
-from .screen import printable
+from .output import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from .. import CloseOutcome, CloseReport
     from ..models.deal import Deal
-    from .kinds import Entity
+    from .operations import Entity
 
 __all__ = [
-    "FEW",
+    "MAX_LISTED",
     "deals_table",
-    "grouped",
+    "grouped_table",
     "outcome_data",
     "report_data",
     "report_table",
@@ -34,25 +34,24 @@ __all__ = [
     "table",
     "trade_table",
     "trades_table",
-    "verdict",
 ]
 
-_ID_IN_A_PATH = re.compile(r"/\d+(?=[/:])")
+_ID_IN_PATH = re.compile(r"/\d+(?=[/:])")
 _REQUEST_ID = re.compile(r" \[request [^\]]*\]")
 
-FEW = 20
-"""So many are listed one by one; more are counted."""
+MAX_LISTED = 20
+"""Maximum number of entities listed one by one; more are counted."""
 
 
 def table(title: str, *columns: str, rows: Iterable[Sequence[object]]) -> Group:
-    """Make a table of cells as they are: no markup, nothing that steers a terminal."""
-    made = Table(box=box.SIMPLE_HEAD)
+    """Make a table of plain text: no markup, no control characters."""
+    body = Table(box=box.SIMPLE_HEAD)
     for column in columns:
-        made.add_column(Text(column), overflow="fold")
+        body.add_column(Text(column), overflow="fold")
     for row in rows:
-        made.add_row(*(Text(_cell(cell)) for cell in row))
-    # A title of the table's own would be folded to the table's width.
-    return Group(Text(title, style="bold"), made)
+        body.add_row(*(Text(_cell(cell)) for cell in row))
+    # `Table(title=...)` would wrap the title to the width of the table.
+    return Group(Text(title, style="bold"), body)
 
 
 def _cell(value: object) -> str:
@@ -67,12 +66,12 @@ def _time(value: datetime | None) -> str:
     return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
 
 
-def _amount(value: Decimal | None, before: str | None, after: str) -> str:
-    return "" if value is None else f"{before or ''} {_money(value)} {after}".strip()
+def _amount(value: Decimal | None, prefix: str | None, suffix: str) -> str:
+    return "" if value is None else f"{prefix or ''} {_money(value)} {suffix}".strip()
 
 
 def trades_table(trades: Sequence[SmartTrade], title: str) -> Group:
-    """One line for each trade."""
+    """Make a table with one row per SmartTrade."""
     return table(
         title,
         *("id", "pair", "account", "type", "status", "units", "profit %", "created (UTC)"),
@@ -93,7 +92,7 @@ def trades_table(trades: Sequence[SmartTrade], title: str) -> Group:
 
 
 def trade_table(trade: SmartTrade) -> Group:
-    """Everything about one trade that decides what to do with it."""
+    """Make a table of one SmartTrade's details."""
     position, data, quote = trade.position, trade.data, (trade.pair or "").partition("_")[0]
     facts = {
         "pair": trade.pair,
@@ -111,8 +110,8 @@ def trade_table(trade: SmartTrade) -> Group:
         "stop loss": _money(trade.stop_loss.conditional.price.value),
         "last price": _money(data.current_price.last),
         "profit": _amount(trade.profit.volume, None, f"{quote} ({_money(trade.profit.percent)} %)"),
-        "can be closed at market": _yes(data.panic_sell_available),
-        "can be cancelled": _yes(data.cancel_available),
+        "can be closed at market": _yes_no(data.panic_sell_available),
+        "can be cancelled": _yes_no(data.cancel_available),
         "created (UTC)": _time(data.created_at),
         "closed (UTC)": _time(data.closed_at),
         "note": trade.note,
@@ -121,17 +120,17 @@ def trade_table(trade: SmartTrade) -> Group:
     return table(f"SmartTrade {trade.id}", "", "", rows=rows)
 
 
-def _yes(value: bool | None) -> str:  # noqa: FBT001 - it is the value to show
+def _yes_no(value: bool | None) -> str:  # noqa: FBT001 - the value to show
     return "" if value is None else "yes" if value else "no"
 
 
 def status_of(entity: Entity) -> str:
-    """Return the status as a word."""
+    """Return the status code."""
     return str(entity.status.code if isinstance(entity, SmartTrade) else entity.status)
 
 
 def deals_table(deals: Sequence[Deal], title: str) -> Group:
-    """One line for each deal."""
+    """Make a table with one row per deal."""
     return table(
         title,
         *("id", "pair", "bot", "bot id", "account", "status"),
@@ -165,60 +164,63 @@ _MEANING = {
 }
 
 
-def verdict(report: CloseReport[Entity], known: str = "closing or closed") -> str:
-    """Tell in one line how it ended, in the words for what is known of those that went well."""
-    good = sum(outcome.ok for outcome in report)
-    text = f"{good} of {len(report)} {known}"
+def _summary(report: CloseReport[Entity], success: str = "closing or closed") -> str:
+    """Return the number of successes as text, with `success` as the name of their state."""
+    succeeded = sum(outcome.ok for outcome in report)
+    text = f"{succeeded} of {len(report)} {success}"
     if left := len(report.leftovers):
         text += f", {left} not known to be"
     return text
 
 
-def report_table(report: CloseReport[Entity], known: str = "closing or closed") -> Group:
-    """The outcomes: one by one if they are few, else counted, and grouped where they went wrong."""
-    title, bad = verdict(report, known), [outcome for outcome in report if not outcome.ok]
+def report_table(report: CloseReport[Entity], success: str = "closing or closed") -> Group:
+    """Make a table of the outcomes; if they are many, count them and group the failures."""
+    title, failures = _summary(report, success), [o for o in report if not o.ok]
     parts: list[Group | Text] = []
-    if len(report) <= FEW:
+    if len(report) <= MAX_LISTED:
         parts.append(_outcomes(report, title))
     else:
         rows = [(state.value, count, _MEANING[state]) for state, count in _counts(report)]
         parts.append(table(title, "outcome", "number", "that is", rows=rows))
-        if bad:
-            wrong = [(o.trade_id, o.state.value, o.error) for o in bad]
-            parts.append(grouped(f"Not known to be {known}", wrong))
+        if failures:
+            reasons = [(o.trade_id, o.state.value, o.error) for o in failures]
+            parts.append(grouped_table(f"Not known to be {success}", reasons))
     if report.unlisted:
         parts.append(Text(f"There may be others: {printable(report.unlisted)}"))
     return Group(*parts)
 
 
 def skipped_table(skipped: Sequence[CloseOutcome[Entity]]) -> Group:
-    """What was left alone, though it is active."""
-    alone = ((o.trade_id, status_of(o.trade) if o.trade else "", o.error) for o in skipped)
-    return grouped(f"{len(skipped)} left alone, though active", alone, "status")
+    """Make a table of active entities that were not closed, grouped by reason."""
+    reasons = ((o.trade_id, status_of(o.trade) if o.trade else "", o.error) for o in skipped)
+    return grouped_table(f"{len(skipped)} left alone, though active", reasons, "status")
 
 
-def grouped(
-    title: str, wrong: Iterable[tuple[int, str, object]], what_is_told: str = "outcome"
+def grouped_table(
+    title: str, entries: Iterable[tuple[int, str, object]], column: str = "outcome"
 ) -> Group:
-    """Put ids together that share what became of them, or where they stand, and why."""
+    """Make a table of ids grouped by the value of `column` and the reason.
+
+    Each entry is an id, a value and a reason.
+    """
     groups: dict[tuple[str, str], list[int]] = {}
-    for entity_id, what, reason in wrong:
-        # Each request has an id of its own, which would make as many reasons as there are requests.
+    for entity_id, value, reason in entries:
+        # Request ids differ, so with them no two reasons would be equal.
         why = _REQUEST_ID.sub("", _reason(entity_id, reason))
-        groups.setdefault((what, why), []).append(entity_id)
-    rows = [(what, len(ids), reason, _some(ids)) for (what, reason), ids in groups.items()]
-    return table(title, what_is_told, "number", "reason", "ids", rows=rows)
+        groups.setdefault((value, why), []).append(entity_id)
+    rows = [(value, len(ids), why, _id_list(ids)) for (value, why), ids in groups.items()]
+    return table(title, column, "number", "reason", "ids", rows=rows)
 
 
 def _reason(entity_id: int, reason: object) -> str:
-    """Leave the ids out of a reason, for they stand beside it."""
+    """Return the reason without the id, which has its own column."""
     text = "" if reason is None else str(reason)
-    return _ID_IN_A_PATH.sub("/…", text.removeprefix(f"trade {entity_id}: "))
+    return _ID_IN_PATH.sub("/…", re.sub(rf"^(trade|deal) {entity_id}: ", "", text))
 
 
-def _some(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - FEW} more (--json has all)" if len(ids) > FEW else ""
-    return " ".join(map(str, ids[:FEW])) + more
+def _id_list(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - MAX_LISTED} more (--json has all)" if len(ids) > MAX_LISTED else ""
+    return " ".join(map(str, ids[:MAX_LISTED])) + more
 
 
 def _counts(report: CloseReport[Entity]) -> list[tuple[CloseState, int]]:
@@ -244,7 +246,7 @@ def _outcomes(outcomes: Iterable[CloseOutcome[Entity]], title: str) -> Group:
 
 
 def outcome_data(outcome: CloseOutcome[Entity]) -> dict[str, object]:
-    """Make what a program gets of one outcome."""
+    """Return an outcome as data for JSON."""
     return {
         "trade_id": outcome.trade_id,
         "state": outcome.state,
@@ -256,7 +258,7 @@ def outcome_data(outcome: CloseOutcome[Entity]) -> dict[str, object]:
 
 
 def report_data(report: CloseReport[Entity]) -> dict[str, object]:
-    """Make what a program gets of a whole report."""
+    """Return a report as data for JSON."""
     return {
         "ok": report.ok,
         "counts": {state.value: count for state, count in _counts(report)},

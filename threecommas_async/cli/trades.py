@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App, Parameter
 
 from . import closing, watching
-from .kinds import CANCELLED_TRADES, TRADES
-from .options import Closing, Id, Seconds, given
+from .operations import CANCEL_TRADES, CLOSE_TRADES
+from .options import CloseOptions, ConnectionOptions, EntityId, Seconds, given_filters
+from .output import ExitStatus
 from .render import trade_table, trades_table
-from .screen import Exit
-from .session import Connection, with_client
+from .session import run_with_session
 
 if TYPE_CHECKING:
-    from ..resources.smart_trades import SmartTradeFilters
     from .session import Session
 
 __all__ = ["app"]
@@ -29,7 +28,7 @@ Status = Literal["active", "all", "finished", "successfully_finish", "cancelled"
 class Filters:
     """Which trades."""
 
-    account_id: Id | None = None
+    account_id: EntityId | None = None
     """Only those of this account."""
     pair: str | None = None
     """Only this pair, as in USDT_BTC."""
@@ -41,52 +40,68 @@ class Filters:
     """Only this quote currency."""
 
 
-_USUAL, _CAREFULLY, _ANY = Connection(), Closing(), Filters()
+_DEFAULT_CONNECTION, _DEFAULT_OPTIONS, _NO_FILTERS = ConnectionOptions(), CloseOptions(), Filters()
 
-app = App(name="trades", help="List, show, close, cancel and watch SmartTrades.")
+app: App = App(name="trades", help="List, show, close, cancel and watch SmartTrades.")
 
 
 @app.command(name="list")
 async def list_trades(
-    *, status: Status = "active", which: Filters = _ANY, connection: Connection = _USUAL
+    *,
+    status: Status = "active",
+    filters: Filters = _NO_FILTERS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """List trades, all pages of them.
 
     Args:
         status: Which ones.
-        which: Which ones of these.
-        connection: How to reach 3Commas.
+        filters: Which ones of these.
+        connection: Options of the connection.
     """
-    filters = cast("SmartTradeFilters", {"status": status, **given(which)})
 
     async def listed(session: Session) -> int:
-        trades = [trade async for trade in session.client.smart_trades.list(**filters)]
-        session.screen.result(trades, trades_table(trades, TRADES.count(len(trades))))
-        return Exit.OK
+        listing = session.client.smart_trades.list(
+            status=status,
+            account_id=filters.account_id,
+            pair=filters.pair,
+            type=filters.type,
+            base=filters.base,
+            quote=filters.quote,
+        )
+        trades = [trade async for trade in listing]
+        session.output.result(trades, trades_table(trades, CLOSE_TRADES.counted(len(trades))))
+        return ExitStatus.OK
 
-    return await with_client(connection, listed)
+    return await run_with_session(connection, listed)
 
 
 @app.command
-async def show(trade_id: Id, /, *, connection: Connection = _USUAL) -> int:
+async def show(
+    trade_id: EntityId, /, *, connection: ConnectionOptions = _DEFAULT_CONNECTION
+) -> int:
     """Show one trade.
 
     Args:
         trade_id: Its id.
-        connection: How to reach 3Commas.
+        connection: Options of the connection.
     """
 
     async def shown(session: Session) -> int:
         trade = await session.client.smart_trades.get(trade_id)
-        session.screen.result(trade, trade_table(trade))
-        return Exit.OK
+        session.output.result(trade, trade_table(trade))
+        return ExitStatus.OK
 
-    return await with_client(connection, shown)
+    return await run_with_session(connection, shown)
 
 
 @app.command
 async def close(
-    trade_ids: list[Id], /, *, how: Closing = _CAREFULLY, connection: Connection = _USUAL
+    trade_ids: list[EntityId],
+    /,
+    *,
+    options: CloseOptions = _DEFAULT_OPTIONS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """Close trades at market, each exactly once, and tell what became of each.
 
@@ -94,19 +109,21 @@ async def close(
 
     Args:
         trade_ids: Ids of the trades.
-        how: How to close.
-        connection: How to reach 3Commas.
+        options: How to close.
+        connection: Options of the connection.
     """
-    return await with_client(connection, lambda s: closing.close(s, TRADES, trade_ids, how))
+    return await run_with_session(
+        connection, lambda session: closing.close(session, CLOSE_TRADES, trade_ids, options)
+    )
 
 
 @app.command
 async def close_all(
     *,
-    which: Filters = _ANY,
+    filters: Filters = _NO_FILTERS,
     pending: Literal["leave", "cancel"] = "leave",
-    how: Closing = _CAREFULLY,
-    connection: Connection = _USUAL,
+    options: CloseOptions = _DEFAULT_OPTIONS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """Close every open trade at market, or every one that passes the filters.
 
@@ -114,31 +131,37 @@ async def close_all(
     more and tells what is known so far.
 
     Args:
-        which: Which ones.
+        filters: Which ones.
         pending: What to do with trades whose entry is not filled, which cannot be closed.
-        how: How to close.
-        connection: How to reach 3Commas.
+        options: How to close.
+        connection: Options of the connection.
     """
 
     async def closed(session: Session) -> int:
-        sweep = partial(
+        start = partial(
             session.client.smart_trades.close_all,
-            account_id=which.account_id,
-            pair=which.pair,
-            type=which.type,
-            base=which.base,
-            quote=which.quote,
+            account_id=filters.account_id,
+            pair=filters.pair,
+            type=filters.type,
+            base=filters.base,
+            quote=filters.quote,
             pending=pending,
         )
-        everything = closing.Everything(kind=TRADES, sweep=sweep, filters=given(which))
-        return await closing.close_all(session, everything, how)
+        request = closing.CloseAllRequest(
+            operation=CLOSE_TRADES, start=start, filters=given_filters(filters)
+        )
+        return await closing.close_all(session, request, options)
 
-    return await with_client(connection, closed)
+    return await run_with_session(connection, closed)
 
 
 @app.command
 async def cancel(
-    trade_ids: list[Id], /, *, how: Closing = _CAREFULLY, connection: Connection = _USUAL
+    trade_ids: list[EntityId],
+    /,
+    *,
+    options: CloseOptions = _DEFAULT_OPTIONS,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """Cancel trades whose entry is not filled, each exactly once, and tell what became of each.
 
@@ -148,17 +171,21 @@ async def cancel(
 
     Args:
         trade_ids: Ids of the trades.
-        how: How to cancel.
-        connection: How to reach 3Commas.
+        options: How to cancel.
+        connection: Options of the connection.
     """
-    return await with_client(
-        connection, lambda s: closing.close(s, CANCELLED_TRADES, trade_ids, how)
+    return await run_with_session(
+        connection, lambda session: closing.close(session, CANCEL_TRADES, trade_ids, options)
     )
 
 
 @app.command
 async def watch(
-    trade_ids: list[Id], /, *, timeout: Seconds | None = None, connection: Connection = _USUAL
+    trade_ids: list[EntityId],
+    /,
+    *,
+    timeout: Seconds | None = None,
+    connection: ConnectionOptions = _DEFAULT_CONNECTION,
 ) -> int:
     """Wait until trades are over, whoever closes them, and tell where each one stands.
 
@@ -167,6 +194,8 @@ async def watch(
     Args:
         trade_ids: Ids of the trades.
         timeout: Seconds to wait at most.
-        connection: How to reach 3Commas.
+        connection: Options of the connection.
     """
-    return await with_client(connection, lambda s: watching.watch(s, trade_ids, timeout))
+    return await run_with_session(
+        connection, lambda session: watching.watch(session, trade_ids, timeout)
+    )

@@ -1,4 +1,4 @@
-"""Watching SmartTrades until they are over, whoever closes them."""
+"""`trades watch`: watch SmartTrades until they are closed or have failed."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from rich.console import Group
 
 from .. import NotFoundError
 from ..closing import Phase, smart_trade_phase
-from .progress import Progress, trouble_of
-from .render import FEW, grouped, status_of, table
-from .screen import Exit
+from .output import ExitStatus
+from .progress import Progress, connection_trouble
+from .render import MAX_LISTED, grouped_table, status_of, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .. import SmartTrade, ThreeCommasError
-    from .pace import Traffic
     from .session import Session
+    from .traffic import TrafficMonitor
 
 __all__ = ["watch"]
 
 _NOT_FOUND, _NOT_READ = "not found", "not read"
 _CLOSED = Phase.CLOSED.value
-_EVERY = 30.0
-"""Seconds between two looks at most."""
-_OVER = frozenset({_CLOSED, Phase.FAILED.value, _NOT_FOUND})
+_MAX_INTERVAL = 30.0
+"""Maximum seconds between two reads of a trade."""
+_FINAL = frozenset({_CLOSED, Phase.FAILED.value, _NOT_FOUND})
 
 
-async def watch(session: Session, trade_ids: Sequence[int], timeout: float | None) -> int:
-    """Watch trades, with their progress on the screen, until all are over or the time is."""
-    seen = Watching(session.traffic, trade_ids)
+async def watch(session: Session, entity_ids: Sequence[int], timeout: float | None) -> int:
+    """Watch trades and show the progress, until all are final or the timeout has passed."""
+    progress = WatchProgress(session.traffic, entity_ids)
     try:
-        async with seen.shown(session.screen), asyncio.timeout(timeout):
+        async with progress.displayed(session.output), asyncio.timeout(timeout):
             changes = session.client.smart_trades.watch(
-                trade_ids, every=_EVERY, on_error=seen.missed
+                entity_ids, every=_MAX_INTERVAL, on_error=progress.record_error
             )
             async for trade in changes:
-                seen.saw(trade)
+                progress.record(trade)
     except TimeoutError:
-        pass  # what has been seen tells how far they have come
+        pass  # the result shows how far each trade has come
     except asyncio.CancelledError:
-        seen.tell(session)
+        progress.show_result(session)
         raise
-    return seen.tell(session)
+    return progress.show_result(session)
 
 
 @define
-class _Watched:
-    """One trade, as last read."""
+class _WatchedTrade:
+    """A trade as last read."""
 
-    trade_id: int
+    entity_id: int
     trade: SmartTrade | None = None
     error: ThreeCommasError | None = None
-    """Why the last read of it failed."""
+    """Why the last read failed; None if it succeeded."""
 
     @property
     def standing(self) -> str:
@@ -73,50 +73,52 @@ class _Watched:
         return self.error or (self.trade and self.trade.status.error)
 
 
-class Watching(Progress):
-    """Where trades stand."""
+class WatchProgress(Progress):
+    """The standing of each watched trade: its phase, "not found" or "not read"."""
 
-    def __init__(self, traffic: Traffic, trade_ids: Sequence[int]) -> None:
+    def __init__(self, traffic: TrafficMonitor, entity_ids: Sequence[int]) -> None:
         self._traffic = traffic
-        self._all = {trade_id: _Watched(trade_id) for trade_id in trade_ids}
+        self._all = {entity_id: _WatchedTrade(entity_id) for entity_id in entity_ids}
 
-    def saw(self, trade: SmartTrade) -> None:
-        """Take note of a trade as it was read."""
+    def record(self, trade: SmartTrade) -> None:
+        """Record a trade as read."""
         watched = self._all[trade.id]
         watched.trade, watched.error = trade, None
 
-    def missed(self, trade_id: int, error: ThreeCommasError) -> None:
-        """Take note of a trade that could not be read."""
-        self._all[trade_id].error = error
+    def record_error(self, entity_id: int, error: ThreeCommasError) -> None:
+        """Record that reading a trade failed."""
+        self._all[entity_id].error = error
 
     @property
     def _counts(self) -> Mapping[str, int]:
         return Counter(watched.standing for watched in self._all.values())
 
     @property
-    def share(self) -> tuple[int, int]:
-        """How many are over, and of how many."""
+    def done_and_total(self) -> tuple[int, int]:
+        """Number of trades in a final standing, and of all."""
         counts = self._counts
-        return sum(counts[standing] for standing in _OVER), len(self._all)
+        return sum(counts[standing] for standing in _FINAL), len(self._all)
 
     def __str__(self) -> str:
         counts = self._counts
         parts = [f"closed {counts[_CLOSED]} of {len(self._all)}"]
-        parts += (f"{count} {what}" for what, count in counts.items() if what != _CLOSED)
-        if trouble := trouble_of(self._traffic):
+        parts += (
+            f"{count} {standing}" for standing, count in counts.items() if standing != _CLOSED
+        )
+        if trouble := connection_trouble(self._traffic):
             parts.append(trouble)
         return ", ".join(parts)
 
-    def tell(self, session: Session) -> Exit:
-        """Show where they stand, and return what it means for the exit status."""
-        others = [watched for watched in self._all.values() if watched.standing != _CLOSED]
-        session.screen.result(
+    def show_result(self, session: Session) -> ExitStatus:
+        """Print the standing of each trade, and return the exit status."""
+        not_closed = [watched for watched in self._all.values() if watched.standing != _CLOSED]
+        session.output.result(
             {
-                "ok": not others,
+                "ok": not not_closed,
                 "counts": self._counts,
                 "trades": [
                     {
-                        "trade_id": watched.trade_id,
+                        "trade_id": watched.entity_id,
                         "standing": watched.standing,
                         "status": watched.status,
                         "error": watched.error,
@@ -124,17 +126,17 @@ class Watching(Progress):
                     for watched in self._all.values()
                 ],
             },
-            self._table(others),
+            self._table(not_closed),
         )
-        return Exit.NOT_ALL if others else Exit.OK
+        return ExitStatus.NOT_ALL if not_closed else ExitStatus.OK
 
-    def _table(self, others: Sequence[_Watched]) -> Group:
-        title = f"{len(self._all) - len(others)} of {len(self._all)} closed"
-        if len(self._all) <= FEW:
-            rows = [(w.trade_id, w.standing, w.status, w.reason) for w in self._all.values()]
+    def _table(self, not_closed: Sequence[_WatchedTrade]) -> Group:
+        title = f"{len(self._all) - len(not_closed)} of {len(self._all)} closed"
+        if len(self._all) <= MAX_LISTED:
+            rows = [(w.entity_id, w.standing, w.status, w.reason) for w in self._all.values()]
             return table(title, "id", "standing", "status", "reason", rows=rows)
         counted = table(title, "standing", "number", rows=list(self._counts.items()))
-        if not others:
+        if not not_closed:
             return counted
-        wrong = [(w.trade_id, w.standing, w.reason) for w in others]
-        return Group(counted, grouped("Not closed", wrong))
+        reasons = [(w.entity_id, w.standing, w.reason) for w in not_closed]
+        return Group(counted, grouped_table("Not closed", reasons))

@@ -1,15 +1,19 @@
-"""Closing: what is sent, what is read, and what is told of each position.
+"""Closing positions, each exactly once.
 
-Decided here: whether a close may leave, what its answer means for the position, when it is made
-again, and when everything stops. Not decided here: how a request travels (`http`), when there is a
-slot for it (`rate_limit`), and what the API calls things (`resources`).
+This package decides whether a close may be sent, what its answer means for the position, when it is
+repeated, and when a whole batch stops. It does not know how a request is sent (`http`), when the
+rate limit has a slot for it (`rate_limit`), or the endpoints of the API (`resources`).
+
+`one` closes one entity, `many` a list of ids, `all` whatever a listing shows. `registry` keeps
+closes of the same entity apart, `lookup` and `confirm` read entities, `handle` is what the caller
+gets, and `report` what the caller learns.
 """
 
 from .all import CloseAll
 from .confirm import wait_closed
 from .handle import CloseBatch
 from .many import CloseMany
-from .one import close_one, error_of, interrupted, is_missing
+from .one import close_one, error_to_raise, interrupted_outcome, is_not_found
 from .phase import (
     Phase,
     deal_is_closable,
@@ -40,9 +44,9 @@ __all__ = [
     "close_one",
     "deal_is_closable",
     "deal_phase",
-    "error_of",
-    "interrupted",
-    "is_missing",
+    "error_to_raise",
+    "interrupted_outcome",
+    "is_not_found",
     "smart_trade_is_cancellable",
     "smart_trade_is_closable",
     "smart_trade_phase",

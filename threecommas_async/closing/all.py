@@ -1,4 +1,11 @@
-"""Closing everything: list, close, and list again until a fresh listing shows nothing to close."""
+"""Closes everything that the filters select: list, close, and list again.
+
+Each round takes a fresh listing and closes what it shows, in a `CloseMany` batch, until a listing
+shows nothing left to close. An entity whose close was not sent, or whose outcome is unknown, is
+tried again if the next listing still shows it closable; others are settled by what that listing
+shows. Entities whose entry is not filled can be cancelled instead. Where the API can close all of
+them with one request, the first round sends that one.
+"""
 
 from __future__ import annotations
 
@@ -10,264 +17,277 @@ from attrs import evolve
 
 from ..errors import InvalidRequestError, RequestNotSentError, ThreeCommasError
 from ..retry import Trace
+from .bulk import send_bulk_close
 from .many import CloseMany
-from .one import interrupted
+from .one import interrupted_outcome
 from .phase import Phase
 from .report import CloseOutcome, CloseReport, CloseState
-from .scope import Listings
+from .scope import Lister
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from ..retry import RetryPolicy
-    from .scope import Listed, Scope
+    from .scope import Listing, Scope
     from .target import Target
 
 __all__ = ["CloseAll"]
 
 T = TypeVar("T")
 
-# What may be tried again when a fresh listing shows it closable still.
-_AGAIN = frozenset({CloseState.NOT_SENT, CloseState.UNKNOWN})
-# What these turn out to be when a fresh listing shows it closing.
-_CLOSING_AFTER = {
+# States in which an entity is tried again if a fresh listing still shows it closable.
+_RETRYABLE = frozenset({CloseState.NOT_SENT, CloseState.UNKNOWN})
+# What these states become if a fresh listing shows the entity closing or closed.
+_STATE_IF_CLOSING = {
     CloseState.NOT_SENT: CloseState.ALREADY_CLOSED,
     CloseState.UNKNOWN: CloseState.ACCEPTED,
 }
 
 
 class CloseAll(Generic[T]):
-    """Closing all there is, in rounds of a listing and a batch, see `handle.Work`.
+    """Closes all entities of a scope, in rounds of a listing and a batch, see `handle.Work`.
 
     Args:
-        target: the kind of entity, as something to close.
-        scope: which ones.
-        cancel: the same, cancelled instead, for those whose entry is not filled; None leaves them.
-        policy: how often an entity may be tried again.
-        wholesale: closes all of them with one request, where the API has one.
-        confirm: wait until each is seen closed or failed.
-        dry_run: only list.
-        deadline: seconds for everything, listings included.
+        target: the kind of entity, to be closed.
+        scope: the entities to close.
+        policy: how often each entity may be tried.
+        cancel: the same kind, to be cancelled where its entry is not filled; None to skip those.
+        bulk_close: sends the one request that closes the whole scope; None if the API has none.
+        confirm: wait until each entity is seen closed or failed.
+        dry_run: list, and close nothing.
+        deadline: seconds for everything, listings included; None for no limit.
     """
 
     title = "a close of everything"
 
-    _tell: Callable[[CloseOutcome[T]], None]  # given to `run`
+    _publish: Callable[[CloseOutcome[T]], None]  # set by `run`
 
-    def __init__(  # noqa: PLR0913 - what it takes to close all, from the resource
+    def __init__(  # noqa: PLR0913 - see the docstring
         self,
         target: Target[T],
         scope: Scope[T],
         *,
         policy: RetryPolicy,
         cancel: Target[T] | None = None,
-        wholesale: Callable[[Trace], Awaitable[object]] | None = None,
+        bulk_close: Callable[[Trace], Awaitable[object]] | None = None,
         confirm: bool = False,
         dry_run: bool = False,
         deadline: float | None = None,
     ) -> None:
         self._target = target
         self._cancel = cancel
-        self._listings = Listings(target, cancel, scope, deadline)
+        self._lister = Lister(target, cancel, scope, deadline)
         self._policy = policy
-        self._wholesale = wholesale
+        self._deadline = deadline
+        self._bulk_close = bulk_close
         self._confirm = confirm
         self._dry_run = dry_run
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._began = 0.0
+        self._started_at = 0.0
         self._outcomes: dict[int, CloseOutcome[T]] = {}
-        self._tried: dict[int, Phase] = {}
+        """The last outcome of each entity that a finished batch has tried."""
+        self._phase_when_tried: dict[int, Phase] = {}
+        """The phase in which each entity was listed when it was last tried."""
         self._cancelled: set[int] = set()
-        self._rounds = Counter[int]()
-        self._posts: dict[int, int] = {}
-        """POSTs of earlier rounds."""
-        self._round: CloseMany[T] | None = None
-        """The round under way, or that was when all was cut short."""
+        """The entities that were in a batch of cancels."""
+        self._tries = Counter[int]()
+        self._earlier_attempts: dict[int, int] = {}
+        """The requests sent for each entity in earlier batches."""
+        self._batch: CloseMany[T] | None = None
+        """The batch under way, or the one that was interrupted."""
         self._stopped_by: ThreeCommasError | None = None
         self._unmatched: InvalidRequestError | None = None
         self._unlisted: ThreeCommasError | None = RequestNotSentError(
             "no listing has shown yet that nothing else is open"
         )
 
-    def enter(self) -> None:
-        """Refuse to be run in another process, or on an event loop beside the first."""
-        self._target.registry.enter()
+    def bind_to_loop(self) -> None:
+        """Bind to the running event loop; raise in another process or on a second event loop."""
+        self._target.registry.bind_to_loop()
 
-    async def run(self, tell: Callable[[CloseOutcome[T]], None]) -> None:
-        """Close all there is, and tell each outcome when it is not to be tried again.
+    async def run(self, publish: Callable[[CloseOutcome[T]], None]) -> None:
+        """Close everything, and call `publish` with each outcome that is not to be tried again.
 
         Raises:
-            ThreeCommasError: the first listing failed, so that nothing was closed.
+            ThreeCommasError: the first listing failed, so nothing was closed.
         """
-        self._tell = tell
+        self._publish = publish
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
-        self._listings.begin()
-        listed = await self._list()
-        self._unmatched = await self._listings.unmatched(listed)
+        self._started_at = self._loop.time()
+        self._lister.start()
+        listing = await self._list()
+        self._unmatched = await self._lister.explain_no_match(listing)
         try:
-            while not self._dry_run and await self._close_listed(listed):
-                listed = await self._list()
+            while not self._dry_run and await self._close_listed(listing):
+                listing = await self._list()
         except ThreeCommasError:
             return  # the report has it as `unlisted`
-        self._unlisted = None
+        self._unlisted = self._stopped_by  # after a stop nothing is listed any more
 
-    def halt(self) -> None:
-        """Send nothing after this moment."""
-        if self._round is not None:
-            self._round.halt()
+    def abort(self) -> None:
+        """Send nothing after this call."""
+        if self._batch is not None:
+            self._batch.abort()
 
     @property
     def report(self) -> CloseReport[T]:
-        """The truth so far: one outcome for each that was found and is to be closed."""
-        listed = self._listings.listed
-        known = {**self._outcomes_of_round(), **self._outcomes}
-        ids = dict.fromkeys((*self._tried, *listed.closable, *listed.cancellable))
-        outcomes = [known.get(i) or self._not_begun(i) for i in ids]
-        left = [outcome for i, outcome in listed.left.items() if i not in ids]
-        skipped = [outcome for i, outcome in listed.skipped.items() if i not in ids]
-        return CloseReport((*outcomes, *left), self._unlisted, self._unmatched, tuple(skipped))
+        """The current report: one outcome for each entity listed so far that is to be closed."""
+        known = self._lister.known
+        outcomes = {**self._batch_outcomes(), **self._outcomes}
+        ids = dict.fromkeys((*self._phase_when_tried, *known.closable, *known.cancellable))
+        to_close = [outcomes.get(i) or self._outcome_if_not_started(i) for i in ids]
+        blocked = [outcome for i, outcome in known.blocked.items() if i not in ids]
+        skipped = [outcome for i, outcome in known.skipped.items() if i not in ids]
+        return CloseReport((*to_close, *blocked), self._unlisted, self._unmatched, tuple(skipped))
 
-    def _outcomes_of_round(self) -> dict[int, CloseOutcome[T]]:
-        if self._round is None:
+    def _batch_outcomes(self) -> dict[int, CloseOutcome[T]]:
+        if self._batch is None:
             return {}
-        return {outcome.trade_id: self._in_all(outcome) for outcome in self._round.report}
+        return {outcome.trade_id: self._with_totals(outcome) for outcome in self._batch.report}
 
-    def _in_all(self, outcome: CloseOutcome[T]) -> CloseOutcome[T]:
-        """Return the outcome of a round as that of all rounds."""
+    def _with_totals(self, outcome: CloseOutcome[T]) -> CloseOutcome[T]:
+        """Return the outcome of a batch with the attempts and the time of all rounds."""
         entity_id = outcome.trade_id
         return evolve(
             outcome,
-            trade=outcome.trade or self._listings.entity(entity_id),
-            attempts=outcome.attempts + self._posts[entity_id],
+            trade=outcome.trade or self._lister.entity(entity_id),
+            attempts=outcome.attempts + self._earlier_attempts[entity_id],
             elapsed=self._elapsed(),
         )
 
-    def _not_begun(self, entity_id: int) -> CloseOutcome[T]:
-        entity = self._listings.entity(entity_id)
+    def _outcome_if_not_started(self, entity_id: int) -> CloseOutcome[T]:
+        entity = self._lister.entity(entity_id)
         if self._dry_run:
             reason = RequestNotSentError("dry run: nothing was sent")
             return CloseOutcome(entity_id, CloseState.NOT_SENT, entity, reason)
-        outcome: CloseOutcome[T] = interrupted(
+        outcome: CloseOutcome[T] = interrupted_outcome(
             self._target, entity_id, Trace(), self._stopped_by, self._elapsed()
         )
         return evolve(outcome, trade=entity)
 
     def _elapsed(self) -> float:
-        return 0.0 if self._loop is None else self._loop.time() - self._began
+        """Return the seconds since this started; 0 if it has not."""
+        return 0.0 if self._loop is None else self._loop.time() - self._started_at
 
     # --- listing
 
-    async def _list(self) -> Listed[T]:
+    async def _list(self) -> Listing[T]:
         try:
-            listed = await self._listings.read()
+            listing = await self._lister.read()
         except ThreeCommasError as error:
             self._unlisted = error
             raise
-        for shown in (*listed.left.values(), *listed.skipped.values()):
-            self._settle(shown)
-        return listed
+        for shown in (*listing.blocked.values(), *listing.skipped.values()):
+            self._update_outcome(shown)
+        return listing
 
-    def _settle(self, shown: CloseOutcome[T]) -> None:
-        """Let a fresh listing tell what its close has left open, or could not know yet."""
-        before = self._outcomes.get(shown.trade_id)
-        if before is None or before.state is shown.state:
+    def _update_outcome(self, shown: CloseOutcome[T]) -> None:
+        """Update the outcome of an entity that was tried with what a fresh listing shows."""
+        previous = self._outcomes.get(shown.trade_id)
+        if previous is None or previous.state is shown.state:
             return
         state: CloseState | None = None
         if shown.state is CloseState.FAILED:
             state = CloseState.FAILED
         elif shown.state is CloseState.ALREADY_CLOSED:
-            state = _CLOSING_AFTER.get(before.state)
+            state = _STATE_IF_CLOSING.get(previous.state)
         if state is None:
             return
-        now = self._elapsed()
-        self._know(evolve(before, state=state, trade=shown.trade, error=shown.error, elapsed=now))
+        self._record(
+            evolve(
+                previous,
+                state=state,
+                trade=shown.trade,
+                error=shown.error,
+                elapsed=self._elapsed(),
+            )
+        )
 
     # --- closing
 
-    def _know(self, outcome: CloseOutcome[T]) -> None:
-        """Take an outcome down, and tell it unless it may be tried again."""
+    def _record(self, outcome: CloseOutcome[T]) -> None:
+        """Keep an outcome, and publish it unless the entity may be tried again."""
         self._outcomes[outcome.trade_id] = outcome
         if outcome.error is not None and outcome.error.stops_everything:
             self._stopped_by = outcome.error
-        if outcome.state not in _AGAIN:
-            self._tell(outcome)
+        if outcome.state not in _RETRYABLE:
+            self._publish(outcome)
 
-    async def _close_listed(self, listed: Listed[T]) -> bool:
+    async def _close_listed(self, listing: Listing[T]) -> bool:
         """Close what a listing shows; return whether to list again."""
-        closable, cancellable = self._due(listed.closable), self._due(listed.cancellable)
-        if closable:
-            await self._close(self._target, closable, wholesale=not self._outcomes)
+        closable = self._take_due(listing.closable)
+        cancellable = self._take_due(listing.cancellable)
+        if closable and self._bulk_close is not None and not self._outcomes:
+            await self._close_in_bulk(closable, self._bulk_close)
+        elif closable:
+            await self._run_batch(self._target, closable)
         if cancellable and self._cancel is not None and self._stopped_by is None:
-            await self._close(self._cancel, cancellable)
+            await self._run_batch(self._cancel, cancellable)
         return bool(closable or cancellable) and self._stopped_by is None
 
-    def _due(self, entities: dict[int, T]) -> list[int]:
-        """Return which ones are to be closed, each so often as the policy allows."""
+    def _take_due(self, entities: dict[int, T]) -> list[int]:
+        """Return the ids to try now, and count that as a try of each."""
         due = [
             i
             for i, entity in entities.items()
-            if self._rounds[i] < self._policy.attempts
-            and self._is_due(self._outcomes.get(i), entity)
+            if self._tries[i] < self._policy.attempts and self._is_due(i, entity)
         ]
-        self._rounds.update(due)
-        self._tried |= {i: self._target.phase(entities[i]) for i in due}
+        self._tries.update(due)
+        self._phase_when_tried |= {i: self._target.phase(entities[i]) for i in due}
         return due
 
-    def _is_due(self, outcome: CloseOutcome[T] | None, entity: T) -> bool:
-        """Return whether to close what a fresh listing shows closable, after what became of it."""
-        if outcome is None or outcome.state in _AGAIN:
+    def _is_due(self, entity_id: int, entity: T) -> bool:
+        """Return whether to try an entity that a fresh listing shows closable or cancellable."""
+        outcome = self._outcomes.get(entity_id)
+        if outcome is None or outcome.state in _RETRYABLE:
             return True
         phase = self._target.phase(entity)
-        cancelled = outcome.trade_id in self._cancelled and phase is Phase.OPEN
-        if cancelled and not self._target.registry.accepted(outcome.trade_id):
-            return True  # it was entered while its cancel was on its way
-        # A refusal would only be repeated, unless things have changed.
-        return outcome.state is CloseState.REJECTED and phase is not self._tried[outcome.trade_id]
+        cancelled = entity_id in self._cancelled and phase is Phase.OPEN
+        if cancelled and not self._target.registry.recently_accepted(entity_id):
+            return True  # its entry was filled while its cancel was on the way
+        # The server would reject it again, unless the entity has changed.
+        return (
+            outcome.state is CloseState.REJECTED and phase is not self._phase_when_tried[entity_id]
+        )
 
-    async def _close(self, target: Target[T], due: list[int], *, wholesale: bool = False) -> None:
-        """Close some in a round of their own."""
-        error = await self._close_wholesale(due) if wholesale else None
+    async def _close_in_bulk(
+        self, due: list[int], send: Callable[[Trace], Awaitable[object]]
+    ) -> None:
+        """Close with one request, then look at each; settle first what may be closed already."""
+        registry = self._target.registry
+        settled = [i for i in due if registry.is_in_doubt(i) or registry.recently_accepted(i)]
+        others = [i for i in due if i not in set(settled)]
+        if settled:
+            await self._run_batch(self._target, settled)
+        unknown = any(self._outcomes[i].state is CloseState.UNKNOWN for i in settled)
+        if not others or self._stopped_by is not None:
+            return
+        error: ThreeCommasError | None = None
+        if not unknown:
+            error = await send_bulk_close(self._target, others, send, self._lister.time_left)
+        await self._run_batch(self._target, others, error)
+
+    async def _run_batch(
+        self, target: Target[T], due: list[int], refusal: ThreeCommasError | None = None
+    ) -> None:
+        """Close or cancel the ids in one batch; `refusal` is the error of a refused bulk close."""
         for entity_id in due:
-            before = self._outcomes.pop(entity_id, None)
-            self._posts[entity_id] = 0 if before is None else before.attempts
-        self._round = CloseMany(
+            previous = self._outcomes.pop(entity_id, None)
+            self._earlier_attempts[entity_id] = 0 if previous is None else previous.attempts
+        self._batch = CloseMany(
             target,
             due,
             policy=self._policy,
             confirm=self._confirm,
-            deadline=self._listings.left,
+            deadline=self._lister.time_left,
+            whole_deadline=self._deadline,
             listed=True,
-            stopped_by=error if error is not None and error.stops_everything else None,
+            stopped_by=refusal if refusal is not None and refusal.stops_everything else None,
         )
         if target.cancels:
             self._cancelled.update(due)
-        await self._round.run(lambda outcome: self._know(self._in_all(outcome)))
-        for entity_id, outcome in self._outcomes_of_round().items():
+        await self._batch.run(lambda outcome: self._record(self._with_totals(outcome)))
+        for entity_id, outcome in self._batch_outcomes().items():
             if entity_id not in self._outcomes:
-                self._know(outcome)
-        self._round = None
-
-    async def _close_wholesale(self, due: Sequence[int]) -> ThreeCommasError | None:
-        """Close all with one request, where there is one; each is then in question, so it is read.
-
-        Returns the error that says that none was closed.
-        """
-        if self._wholesale is None:
-            return None
-        trace = Trace()
-        with self._target.registry.closing_all(due) as request:
-            try:
-                async with asyncio.timeout(self._listings.left):
-                    await self._wholesale(trace)
-                for entity_id in due:  # a read that shows one open now may lag behind
-                    self._target.registry.accept(entity_id)
-            except TimeoutError:
-                request.refused = not trace.attempts
-            except asyncio.CancelledError:
-                request.refused = not trace.attempts
-                raise
-            except ThreeCommasError as error:
-                request.refused = not (error.may_have_taken_effect or trace.unknown)
-                return error if request.refused else None
-        return None
+                self._record(outcome)
+        self._batch = None

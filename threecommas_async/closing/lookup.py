@@ -1,4 +1,9 @@
-"""Reading many entities with few requests: by list pages of a hundred, one alone by itself."""
+"""Reads many entities with few requests.
+
+Three or more entities are looked up in list pages of a hundred first; those that no listing shows,
+and one or two alone, are read one by one. Reads of single closes are collected for half a second,
+so that hundreds of closes in doubt share the same pages.
+"""
 
 from __future__ import annotations
 
@@ -14,91 +19,105 @@ if TYPE_CHECKING:
 
     from .target import Target
 
-__all__ = ["Found", "Reader"]
+__all__ = ["Reader", "ResultCallback"]
 
 T = TypeVar("T")
 
-Found: TypeAlias = "Callable[[int, T | ThreeCommasError], None]"
-"""Is called once for each id, with its entity or the error that kept it from being read."""
+ResultCallback: TypeAlias = "Callable[[int, T | ThreeCommasError], None]"
+"""Called once per id, with the entity or the error that prevented reading it."""
 
-# Up to this many, reading each by itself takes no more requests than looking through a list.
-_FEW = 2
-# Seconds a round waits for others to join: a page answers a hundred as soon as one.
-_GATHERING = 0.5
+# Maximum number of entities that are read one by one at once: a listing would not be cheaper.
+_MAX_SINGLE_READS = 2
+# Seconds a batch of reads waits for more ids: a page costs the same for a hundred as for one.
+_BATCH_DELAY = 0.5
 
 
 class Reader(Generic[T]):
-    """Reads for one batch, side by side; `cut` ends all of it in one moment."""
+    """Reads entities for one batch of closes.
+
+    Args:
+        target: the kind of entity.
+    """
 
     def __init__(self, target: Target[T]) -> None:
         self._target = target
-        self._joining: _Round[T] | None = None
+        self._open_batch: _ReadBatch[T] | None = None
+        """The batch that reads can still join, because none of its requests was sent."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self.has_left = asyncio.Event()
-        """A round of reads has left, or had nothing to wait for."""
+        self.first_batch_sent: asyncio.Event = asyncio.Event()
+        """Set once a batch of reads was sent, or ended without having to send anything."""
 
     async def read(self, entity_id: int) -> T:
-        """Return the entity as it is after this moment, read together with others.
+        """Return the entity as it is after this call, read together with others.
 
-        Who asks joins the round that has not left yet: a page read earlier could show an entity as
-        it was before its close. Rounds do not wait for each other.
+        The read joins a batch only until the batch's first request is sent: a page that was
+        requested earlier could show the entity as it was before its close. Batches run in
+        parallel.
 
         Raises:
-            ThreeCommasError: it could not be read.
+            ThreeCommasError: the entity could not be read.
         """
-        if self._joining is None:
-            self._joining = _Round()
-            self._begin(self._read_round(self._joining))
+        if self._open_batch is None:
+            self._open_batch = _ReadBatch()
+            self._create_task(self._run_batch(self._open_batch))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._joining.asked[entity_id] = future
-        self._joining.missing.add(entity_id)
+        self._open_batch.futures[entity_id] = future
+        self._open_batch.pending.add(entity_id)
         return await future
 
     async def read_many(
         self,
-        missing: set[int],
-        found: Found[T],
+        pending: set[int],
+        on_result: ResultCallback[T],
         priority: Priority,
-        leaving: Callable[[], None] = lambda: None,
+        on_first_send: Callable[[], None] = lambda: None,
     ) -> None:
-        """Read many entities, and hand over each as soon as it is known.
+        """Read many entities and report each as soon as it is known.
 
-        A listing is looked through as long as that can be cheaper than reading the rest one by
-        one. What no listing shows is read by itself, side by side: one that hangs holds up no
+        Listings are searched while that can be cheaper than reading the rest one by one. The
+        entities that no listing shows are read in parallel, so that one read that hangs delays no
         other.
 
         Args:
-            missing: which ones; more may be added until `leaving` is called. Empty in the end.
-            found: called once for each.
-            priority: who goes first.
-            leaving: called when the first request leaves.
+            pending: the ids to read. Each is removed when it was read; more may be added until
+                `on_first_send` is called.
+            on_result: called once per id.
+            priority: the priority of the requests.
+            on_first_send: called when the first request is about to be sent.
         """
-        refused: ThreeCommasError | None = None
-        if len(missing) > _FEW:
-            refused = await _look_through(self._target, missing, found, priority, leaving)
-        leaving()
-        if missing and refused is None:
-            refused = await self._read_each(missing, found, priority)
-        for entity_id in sorted(missing):
-            assert refused is not None  # noqa: S101 - else each would have been handed over
-            found(entity_id, refused)
+        fatal: ThreeCommasError | None = None
+        if len(pending) > _MAX_SINGLE_READS:
+            fatal = await _search_listings(
+                self._target, pending, on_result, priority, on_first_send
+            )
+        on_first_send()
+        if pending and fatal is None:
+            fatal = await self._read_singly(pending, on_result, priority)
+        for entity_id in sorted(pending):
+            assert fatal is not None  # noqa: S101 - otherwise all of them were read
+            on_result(entity_id, fatal)
 
-    def cut(self) -> None:
-        """End everything that is under way: nothing is sent after this moment."""
+    def cancel(self) -> None:
+        """Cancel all reads under way: nothing is sent after this call."""
         for task in self._tasks:
             task.cancel()
 
     async def aclose(self) -> None:
-        """End everything that is under way, and wait for it."""
-        self.cut()
+        """Cancel all reads under way and wait for them to end."""
+        self.cancel()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
 
-    async def _read_each(
-        self, missing: set[int], found: Found[T], priority: Priority
+    async def _read_singly(
+        self, pending: set[int], on_result: ResultCallback[T], priority: Priority
     ) -> ThreeCommasError | None:
-        """Read each by itself; end with the error that says that no other can be read either."""
-        refused: list[ThreeCommasError] = []
+        """Read each entity by itself, in parallel.
+
+        Returns:
+            The error that prevents every further read as well (`stops_everything`), if any. The
+            ids that were not read because of it are still pending.
+        """
+        fatal: list[ThreeCommasError] = []
         tasks = set[asyncio.Task[None]]()
 
         async def read(entity_id: int) -> None:
@@ -108,15 +127,15 @@ class Reader(Generic[T]):
             except ThreeCommasError as error:
                 result = error
                 if error.stops_everything:
-                    refused.append(error)
+                    fatal.append(error)
                     _cancel_others(tasks)
-            missing.discard(entity_id)
-            found(entity_id, result)
+            pending.discard(entity_id)
+            on_result(entity_id, result)
 
-        for entity_id in sorted(missing):
-            # Tasks that begin at once (eager tasks, Python 3.12 on) may have been refused already.
-            if not refused:  # pragma: no branch - Python 3.11 has none
-                tasks.add(self._begin(read(entity_id)))
+        for entity_id in sorted(pending):
+            # An eager task (Python 3.12) runs at once, and may have met a fatal error already.
+            if not fatal:  # pragma: no branch - Python 3.11 has none
+                tasks.add(self._create_task(read(entity_id)))
         try:
             await asyncio.wait(tasks)
         finally:
@@ -124,53 +143,55 @@ class Reader(Generic[T]):
                 task.cancel()
         for task in tasks:
             if not task.cancelled():
-                task.result()  # raises what `found` has raised
-        return refused[0] if refused else None
+                task.result()  # raises what `on_result` has raised
+        return fatal[0] if fatal else None
 
-    async def _read_round(self, this: _Round[T]) -> None:
-        def found(entity_id: int, result: T | ThreeCommasError) -> None:
-            _answer(this.asked.pop(entity_id), result)
+    async def _run_batch(self, batch: _ReadBatch[T]) -> None:
+        def on_result(entity_id: int, result: T | ThreeCommasError) -> None:
+            _resolve(batch.futures.pop(entity_id), result)
 
-        def leaving() -> None:
-            self.has_left.set()
-            if self._joining is this:
-                self._joining = None
+        def on_first_send() -> None:
+            self.first_batch_sent.set()
+            if self._open_batch is batch:
+                self._open_batch = None
 
         try:
-            await asyncio.sleep(_GATHERING)
-            await self.read_many(this.missing, found, Priority.IN_QUESTION, leaving)
+            await asyncio.sleep(_BATCH_DELAY)
+            await self.read_many(batch.pending, on_result, Priority.IN_DOUBT, on_first_send)
         finally:
-            leaving()
-            for entity_id, future in this.asked.items():
+            on_first_send()
+            for entity_id, future in batch.futures.items():
                 name = self._target.name(entity_id)
-                _answer(future, OutcomeUnknownError(f"{name}: reading it was cut short"))
+                _resolve(future, OutcomeUnknownError(f"{name}: reading it was cut short"))
 
-    def _begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _create_task(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-class _Round(Generic[T]):
-    """Who has asked for what, until it is answered."""
+class _ReadBatch(Generic[T]):
+    """The reads that share one search of the listings."""
 
     def __init__(self) -> None:
-        self.asked: dict[int, asyncio.Future[T]] = {}
-        self.missing: set[int] = set()
+        self.futures: dict[int, asyncio.Future[T]] = {}
+        """The future of each id without a result."""
+        self.pending: set[int] = set()
+        """The ids still to be read, see `Reader.read_many`."""
 
 
-class _Departure:
-    """Tells of the first request of a listing that leaves."""
+class _SendObserver:
+    """Calls back when a request is sent: a `retry.SendObserver` that keeps no ids."""
 
-    def __init__(self, leaving: Callable[[], None]) -> None:
-        self._leaving = leaving
+    def __init__(self, on_send: Callable[[], None]) -> None:
+        self._on_send = on_send
 
-    def note(self, entity_id: int) -> None:  # noqa: ARG002 - a listing is about none
-        self._leaving()
+    def on_send(self, entity_id: int) -> None:  # noqa: ARG002 - a listing is about no single entity
+        self._on_send()
 
-    def settle(self, entity_id: int) -> None:
-        """Nothing to take back: that it has left stays true."""
+    def on_not_done(self, entity_id: int) -> None:
+        """Do nothing: the request was sent, even if it failed."""
 
 
 def _cancel_others(tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -179,28 +200,29 @@ def _cancel_others(tasks: Iterable[asyncio.Task[None]]) -> None:
             task.cancel()
 
 
-def _answer(future: asyncio.Future[T], result: T | ThreeCommasError) -> None:
+def _resolve(future: asyncio.Future[T], result: T | ThreeCommasError) -> None:
     if future.done():
-        return  # whoever asked was cancelled meanwhile
+        return  # its reader was cancelled
     if isinstance(result, ThreeCommasError):
         future.set_exception(result)
     else:
         future.set_result(result)
 
 
-async def _look_through(
+async def _search_listings(
     target: Target[T],
-    missing: set[int],
-    found: Found[T],
+    pending: set[int],
+    on_result: ResultCallback[T],
     priority: Priority,
-    leaving: Callable[[], None],
+    on_first_send: Callable[[], None],
 ) -> ThreeCommasError | None:
-    """Hand over what the listings show, and take it out of `missing`.
+    """Report the pending entities that the listings show, and remove them from `pending`.
 
-    Returns the error that says that no other read can pass either.
+    Returns:
+        The error that prevents every further read as well (`stops_everything`), if any.
     """
     trace = Trace()
-    trace.register = _Departure(leaving)
+    trace.observer = _SendObserver(on_first_send)
     for listing in target.listings(priority, trace):
         pages = 0
         try:
@@ -209,15 +231,16 @@ async def _look_through(
                 hits = 0
                 for entity in page:
                     entity_id = target.id_of(entity)
-                    if entity_id in missing:
+                    if entity_id in pending:
                         hits += 1
-                        missing.discard(entity_id)
-                        found(entity_id, entity)
-                if len(missing) <= _FEW:
+                        pending.discard(entity_id)
+                        on_result(entity_id, entity)
+                if len(pending) <= _MAX_SINGLE_READS:
                     return None
-                if not hits and pages >= len(missing):
+                # Without hits, reading the rest singly costs no more than the pages so far.
+                if not hits and pages >= len(pending):
                     break
         except ThreeCommasError as error:
-            # One entity that cannot be parsed spoils its page; read by itself, the rest can be.
+            # One entity that cannot be parsed spoils its whole page; single reads spare the others.
             return error if error.stops_everything else None
     return None

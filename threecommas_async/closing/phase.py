@@ -1,10 +1,10 @@
-"""What a status means for closing.
+"""Maps the status codes of the API to phases on the way to being closed.
 
 Only the top-level status decides. `closed_at` and `finished` have been seen on open trades
 (https://github.com/3commas-io/3commas-official-api-docs/issues/117), and `position.status`
-"panic_sell_pending" means a forced entry. No list of codes is documented. A code that nobody here
-knows never means closing or closed, whatever it sounds like: `bought_safety_pending` is an open
-position. It is open where the entity's own flag says that it can be sold, else it is unclear.
+"panic_sell_pending" means a forced entry. The API documents no list of codes. An unknown code never
+counts as closing or closed, whatever its name suggests: `bought_safety_pending` is an open
+position. It counts as open if the entity's own flag says that it can be sold, else as unclear.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Phase(Enum):
     """Where an entity stands on the way to being closed."""
 
     NOT_ENTERED = "not entered"
-    """No position yet: there is nothing to close, it can be cancelled."""
+    """There is no position yet, so it can be cancelled but not closed."""
     OPEN = "open"
     CLOSING = "closing"
     """A close or cancel was accepted and is under way."""
     CLOSED = "closed"
-    """Over, one way or another."""
+    """The position is closed, or was cancelled."""
     FAILED = "failed"
-    """Over, and something is left to look at on the exchange."""
+    """It ended in failure; something may be left on the exchange."""
     UNCLEAR = "unclear"
-    """A code that nobody here knows, and no flag that says it can be sold."""
+    """The code is unknown, and no flag says that the position can be sold."""
 
 
 _SMART_TRADE_PHASES: dict[str, Phase] = {
@@ -67,11 +67,11 @@ _DEAL_PHASES: dict[str, Phase] = {
     DealCode.CREATED: Phase.NOT_ENTERED,
     DealCode.BASE_ORDER_PLACED: Phase.NOT_ENTERED,
     DealCode.BOUGHT: Phase.OPEN,
-    # An order of an open position is on its way to the exchange.
+    # An order of the open position is being placed on the exchange.
     DealCode.BOUGHT_SAFETY_PENDING: Phase.OPEN,
     DealCode.BOUGHT_TAKE_PROFIT_PENDING: Phase.OPEN,
     DealCode.TTP_ACTIVATED: Phase.OPEN,
-    # Its take-profit order is on the exchange, or its closing condition is met: open until filled.
+    # The take-profit order is placed, or the closing condition is met: open until it is filled.
     DealCode.TTP_ORDER_PLACED: Phase.OPEN,
     DealCode.CLOSE_STRATEGY_ACTIVATED: Phase.OPEN,
     DealCode.PANIC_SELL_PENDING: Phase.CLOSING,
@@ -90,11 +90,11 @@ _DEAL_PHASES: dict[str, Phase] = {
 
 
 def smart_trade_phase(trade: SmartTrade) -> Phase:
-    """Return where a smart trade stands."""
+    """Return the phase of a smart trade."""
     sellable = trade.data.panic_sell_available is True
     code = str(trade.status.code)
     if code == Code.STOP_LOSS_IN_PROGRESS and sellable:
-        # A stop of limit type that misses stays like that: the position is there to be closed.
+        # A limit stop that was not filled keeps this status, and the position can still be closed.
         return Phase.OPEN
     return _SMART_TRADE_PHASES.get(code, Phase.OPEN if sellable else Phase.UNCLEAR)
 
@@ -109,8 +109,8 @@ def smart_trade_is_closable(trade: SmartTrade) -> bool:
 def smart_trade_is_cancellable(trade: SmartTrade) -> bool:
     """Return whether a smart trade has no position yet and can be cancelled now.
 
-    One has been seen at `waiting_position` whose entry was finished, with
-    `is_position_not_filled` false: what a cancel does to such a position is not known.
+    The status alone is not enough: a trade has been seen at `waiting_position` whose entry was
+    filled (`is_position_not_filled` was false). What a cancel does to a position is not documented.
     """
     entered = trade.is_position_not_filled is False
     if trade.is_position_not_filled is None:
@@ -120,7 +120,7 @@ def smart_trade_is_cancellable(trade: SmartTrade) -> bool:
 
 
 def deal_phase(deal: Deal) -> Phase:
-    """Return where a deal stands."""
+    """Return the phase of a deal."""
     return _DEAL_PHASES.get(deal.status, Phase.OPEN if deal.panic_sellable else Phase.UNCLEAR)
 
 

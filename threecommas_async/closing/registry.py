@@ -1,11 +1,14 @@
-"""What the closes of one kind of entity know of each other, within one client.
+"""What the closes of one kind of entity have to know of each other, within one client.
 
-Three things would send a close twice although each call does everything right: a second call for
-an id while the first is under way, a new call for an id that an earlier one left in question, and
-a read so soon after an accepted close that it still shows the trade open. So an id is noted before
-its close leaves and is taken out only by an outcome that settles it, closes of one id take turns,
-and an accepted close is remembered for a while: one that was answered with a 2xx, be it one that
-could not be understood, and one that a read has shown to have happened.
+An entity is *in doubt* while a close of it may have been carried out and nothing has shown yet
+whether it was: its outcome is unknown. Three mistakes would close an entity twice although each
+call is correct by itself, and the registry prevents them:
+
+* Two calls for the same id at the same time: closes of one id take turns.
+* A new call for an id that an earlier call left in doubt: an id is registered before its close is
+  sent, and is removed only by an outcome that settles it. The next close reads the entity first.
+* A read so soon after an accepted close that it still shows the entity open: an accepted close is
+  remembered for `READS_MAY_LAG` seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from .turnstile import Turnstile
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["READS_MAY_LAG", "CloseRegistry", "ClosingAll", "Turn"]
+__all__ = ["READS_MAY_LAG", "BulkClose", "CloseRegistry", "Turn"]
 
 T = TypeVar("T")
 
@@ -33,12 +36,12 @@ READS_MAY_LAG: Final = 30.0
 How far reads lag behind writes is not documented.
 """
 
-# How many closes may begin in one turn of the event loop; a thousand would hold it for 30 ms.
-_BEGIN_A_TURN = 20
+# Maximum number of closes that start in one event loop iteration; 1,000 would block it for 30 ms.
+_STARTS_PER_ITERATION = 20
 
-# What tells what has become of the entity itself, whoever closed it. (A close that was not sent or
-# was refused tells of itself alone.)
-_TELLING = frozenset(
+# States that are about the entity, so they settle every other close of it too. The remaining ones
+# (not sent, rejected, unknown) are only about the close that ended in them.
+_ENTITY_STATES = frozenset(
     {
         CloseState.ACCEPTED,
         CloseState.CLOSED,
@@ -48,118 +51,130 @@ _TELLING = frozenset(
     }
 )
 
+# The states after which an entity cannot be open any more.
+_FINAL_STATES = frozenset({CloseState.CLOSED, CloseState.FAILED, CloseState.NOT_FOUND})
+
 _ACCEPTED = frozenset({CloseState.ACCEPTED, CloseState.CLOSED})
 
 
 class Turn(Generic[T]):
-    """The right to close one id, and those who wait for it."""
+    """The exclusive right to close one id, and the futures of the closes waiting for it."""
 
-    __slots__ = ("entity_id", "waiting")
+    __slots__ = ("entity_id", "waiters")
 
     def __init__(self, entity_id: int) -> None:
-        self.entity_id = entity_id
-        self.waiting: Sequence[asyncio.Future[CloseOutcome[T] | None]] = ()
+        self.entity_id: int = entity_id
+        self.waiters: list[asyncio.Future[CloseOutcome[T] | None]] = []
 
 
-class ClosingAll:
+class BulkClose:
     """One request that closes many entities at once."""
 
     def __init__(self) -> None:
         self.refused = False
-        """It is known that it closed none."""
+        """Whether the request is known to have closed none of them."""
 
 
 class CloseRegistry(Generic[T]):
-    """The ids whose last close is in question, the turns of those under way, the accepted ones."""
+    """The ids in doubt, the ids being closed now, and the ids whose close was just accepted."""
 
     def __init__(self) -> None:
-        self._in_question: set[int] = set()
-        self._leaving: set[int] = set()
-        """Those whose turn it is and whose close has left, or is about to."""
-        self._in_requests_for_all = Counter[int]()
+        self._in_doubt: set[int] = set()
+        """Ids that finished closes have left in doubt."""
+        self._sent: set[int] = set()
+        """Ids whose close has been sent, or is about to be, within the current turn."""
+        self._in_bulk_closes = Counter[int]()
+        """The number of bulk requests under way for each id."""
         self._accepted_at: dict[int, float] = {}
+        """The event loop's time of the last accepted close of each id, oldest first."""
         self._turns: dict[int, Turn[T]] = {}
-        self._turnstile = Turnstile(_BEGIN_A_TURN)
+        self._turnstile = Turnstile(_STARTS_PER_ITERATION)
         self._owner = Owner("the client")
 
-    def __contains__(self, entity_id: int) -> bool:
-        """Return whether the last close of this id may have been carried out, for all we know."""
+    def is_in_doubt(self, entity_id: int) -> bool:
+        """Return whether a close of this id may have been carried out without anyone knowing."""
         return (
-            entity_id in self._leaving
-            or entity_id in self._in_question
-            or entity_id in self._in_requests_for_all
+            entity_id in self._sent
+            or entity_id in self._in_doubt
+            or entity_id in self._in_bulk_closes
         )
 
-    def note(self, entity_id: int) -> None:
-        """Note that the close whose turn it is is about to leave."""
-        self._leaving.add(entity_id)
+    def is_being_closed(self, entity_id: int) -> bool:
+        """Return whether a close of this id is under way, which others wait for."""
+        return entity_id in self._turns
 
-    def settle(self, entity_id: int) -> None:
-        """Take down that this close was not carried out; what others left in question stays so."""
-        self._leaving.discard(entity_id)
+    def on_send(self, entity_id: int) -> None:
+        """Register that the close whose turn it is is about to be sent."""
+        self._sent.add(entity_id)
+
+    def on_not_done(self, entity_id: int) -> None:
+        """Register that this close was not carried out; doubt left by other closes remains."""
+        self._sent.discard(entity_id)
 
     @contextmanager
-    def closing_all(self, entity_ids: Sequence[int]) -> Generator[ClosingAll]:
-        """Keep ids in question while one request for all of them is under way.
+    def bulk_close(self, entity_ids: Sequence[int]) -> Generator[BulkClose]:
+        """Keep the ids in doubt while one request closes all of them.
 
-        In the end they stay in question, unless the request was refused. What other closes of
-        them find out meanwhile settles those, not this one.
+        They remain in doubt afterwards, unless the request was refused. Single closes that finish
+        meanwhile settle only themselves, not the bulk request.
         """
-        request = ClosingAll()
-        self._in_requests_for_all.update(entity_ids)
+        request = BulkClose()
+        self._in_bulk_closes.update(entity_ids)
         try:
             yield request
         finally:
-            self._in_requests_for_all -= Counter(entity_ids)
+            self._in_bulk_closes -= Counter(entity_ids)
             if not request.refused:
-                self._in_question.update(entity_ids)
+                self._in_doubt.update(entity_ids)
 
-    def accepted(self, entity_id: int) -> bool:
-        """Return whether a close was accepted so lately that reads may not show it yet."""
-        return self._may_lag(self._accepted_at.get(entity_id, -math.inf))
+    def recently_accepted(self, entity_id: int) -> bool:
+        """Return whether a close was accepted so recently that reads may not show it yet."""
+        return self._reads_may_lag(self._accepted_at.get(entity_id, -math.inf))
 
-    def reopen(self, entity_id: int) -> None:
-        """Put an id in question whose accepted close does not seem to have happened."""
-        self._accepted_at.pop(entity_id, None)
-        self._in_question.add(entity_id)
-
-    def accept(self, entity_id: int) -> None:
-        """Remember for a while that a close of this id was accepted."""
-        self._accepted_at.pop(entity_id, None)  # so that the oldest stay in front
+    def mark_accepted(self, entity_id: int) -> None:
+        """Remember for `READS_MAY_LAG` seconds that a close of this id was accepted."""
+        self._accepted_at.pop(entity_id, None)  # reinserted below, to keep the oldest in front
         while self._accepted_at:
             oldest = next(iter(self._accepted_at))
-            if self._may_lag(self._accepted_at[oldest]):
+            if self._reads_may_lag(self._accepted_at[oldest]):
                 break
             del self._accepted_at[oldest]
         self._accepted_at[entity_id] = asyncio.get_running_loop().time()
 
-    def _may_lag(self, accepted_at: float) -> bool:
+    def mark_in_doubt(self, entity_id: int) -> None:
+        """Put an id in doubt because its accepted close does not seem to have happened."""
+        self._accepted_at.pop(entity_id, None)
+        self._in_doubt.add(entity_id)
+
+    def _reads_may_lag(self, accepted_at: float) -> bool:
         return asyncio.get_running_loop().time() < accepted_at + READS_MAY_LAG
 
-    def enter(self) -> None:
-        """Begin anew on another event loop: those who waited on the one before are gone with it.
+    def bind_to_loop(self) -> None:
+        """Bind the registry to the running event loop.
+
+        If an earlier loop was closed, drop its turns: their waiters can never be woken.
 
         Raises:
-            ConfigurationError: used in another process, or on an event loop beside the first.
+            ConfigurationError: used in another process, or on a second event loop at a time.
         """
         if self._owner.enter():
             self._turns.clear()
-            self._turnstile = Turnstile(_BEGIN_A_TURN)
+            self._turnstile = Turnstile(_STARTS_PER_ITERATION)
 
     async def take_turn(self, entity_id: int) -> Turn[T] | CloseOutcome[T]:
         """Wait until no other close of this id is under way.
 
         Returns:
-            The turn, to be ended with `end_turn`, whatever happens; or what became of the close
-            before this one, where that settles it for this one too.
+            The turn, which the caller must end with `end_turn`; or the outcome of the close before
+            this one, if it settles this one too.
         """
-        self.enter()
+        self.bind_to_loop()
         await self._turnstile.enter()
-        while (before := self._turns.get(entity_id)) is not None:
+        while (current := self._turns.get(entity_id)) is not None:
             future: asyncio.Future[CloseOutcome[T] | None] = (
                 asyncio.get_running_loop().create_future()
             )
-            before.waiting = [*before.waiting, future]
+            current.waiters.append(future)
             if (outcome := await future) is not None:
                 return outcome
         turn: Turn[T] = Turn(entity_id)
@@ -167,40 +182,43 @@ class CloseRegistry(Generic[T]):
         return turn
 
     def end_turn(
-        self, turn: Turn[T], outcome: CloseOutcome[T] | None, *, closed: bool = True
+        self, turn: Turn[T], outcome: CloseOutcome[T] | None, *, is_close: bool = True
     ) -> None:
-        """Let the others who want to close this id go on.
+        """Record the outcome of a close and wake those waiting to close the same id.
 
         Args:
             turn: the turn.
-            outcome: what became of the close; None when it was cut short. What had left then stays
-                in question.
-            closed: whether it was to be closed; what was cancelled may have been entered, and is
-                then to be closed.
+            outcome: the outcome of the close; None if it was interrupted, which leaves the id in
+                doubt if the close had been sent.
+            is_close: False if the entity was cancelled instead. An accepted cancel is not
+                remembered: its entry may have been filled meanwhile, and a close must then be sent.
         """
         entity_id = turn.entity_id
-        self._take_down(entity_id, outcome, closed=closed)
+        self._record(entity_id, outcome, is_close=is_close)
         if self._turns.get(entity_id) is not turn:
-            return  # its event loop was closed in mid-run, and another one is used now
+            return  # its event loop was closed before it ended, and `bind_to_loop` dropped it
         del self._turns[entity_id]
-        told = outcome if outcome is not None and outcome.state in _TELLING else None
-        for future in turn.waiting:
+        # After a cancel that was only accepted, a close must still be sent: see `is_close`.
+        shareable = _ENTITY_STATES if is_close else _FINAL_STATES
+        shared = outcome if outcome is not None and outcome.state in shareable else None
+        for future in turn.waiters:
             if not future.done():
-                future.set_result(told)
+                future.set_result(shared)
 
-    def _take_down(self, entity_id: int, outcome: CloseOutcome[T] | None, *, closed: bool) -> None:
-        """Take down what became of a close for those that come after it."""
-        left = entity_id in self._leaving
-        self._leaving.discard(entity_id)
+    def _record(self, entity_id: int, outcome: CloseOutcome[T] | None, *, is_close: bool) -> None:
+        """Record what the closes of this id that follow have to know."""
+        was_sent = entity_id in self._sent
+        self._sent.discard(entity_id)
         if outcome is None:
-            if left:
-                self._in_question.add(entity_id)
+            if was_sent:
+                self._in_doubt.add(entity_id)
         elif outcome.state is CloseState.UNKNOWN:
-            if outcome.attempts or not self.accepted(entity_id):  # else it only could not be read
-                self._in_question.add(entity_id)
-        elif outcome.state is CloseState.NOT_FOUND and self.accepted(entity_id):
-            self._in_question.add(entity_id)  # reads that lag may not know the entity either
-        elif outcome.state in _TELLING:
-            self._in_question.discard(entity_id)
-            if closed and outcome.state in _ACCEPTED:
-                self.accept(entity_id)
+            # Without an attempt, an accepted close could only not be read: it is not in doubt.
+            if outcome.attempts or not self.recently_accepted(entity_id):
+                self._in_doubt.add(entity_id)
+        elif outcome.state is CloseState.NOT_FOUND and self.recently_accepted(entity_id):
+            self._in_doubt.add(entity_id)  # a lagging read may not know the entity either
+        elif outcome.state in _ENTITY_STATES:
+            self._in_doubt.discard(entity_id)
+            if is_close and outcome.state in _ACCEPTED:
+                self.mark_accepted(entity_id)

@@ -1,4 +1,8 @@
-"""The true answer for every id: what became of it, and what to do next."""
+"""The result of closing: one outcome per id, and the report that holds all of them.
+
+Each outcome says what is known about the entity, not merely how its request was answered. What
+is not known is reported as UNKNOWN, never as success or failure.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +24,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class CloseState(Enum):
-    """What became of one close."""
+    """What is known about one entity after its close."""
 
     ACCEPTED = "accepted"
     """The server accepted it: the trade is closing."""
     CLOSED = "closed"
     """A read confirmed that the trade is closed."""
     ALREADY_CLOSED = "already_closed"
-    """It was closing or closed before this close came."""
+    """It was closing or closed before this close was sent."""
     NOT_FOUND = "not_found"
     """No such trade for this key."""
     REJECTED = "rejected"
-    """The server refused, and a read shows the trade as it was. See `error`."""
+    """The server refused, and a read shows the trade unchanged. See `error`."""
     FAILED = "failed"
     """Closing ended in failure. Look at the exchange; `error` has the server's text."""
     UNKNOWN = "unknown"
-    """It may have happened, and no read could tell. Read the trade before anything else."""
+    """It may have been carried out, and no read could show it. Read the trade before a repeat."""
     NOT_SENT = "not_sent"
     """Nothing was carried out for this trade. Safe to close again."""
 
@@ -45,14 +49,14 @@ _SETTLED = frozenset({CloseState.ACCEPTED, CloseState.CLOSED, CloseState.ALREADY
 
 @frozen
 class CloseOutcome(Generic[T_co]):
-    """What became of one id.
+    """The outcome of one id.
 
     Attributes:
-        trade_id: the id handed in.
-        state: what became of it.
-        trade: the entity as last seen, None if it never was.
-        error: why it is not closing or closed, None when it is.
-        attempts: POSTs (or cancels) made for it.
+        trade_id: the id that was passed in.
+        state: what is known about the trade.
+        trade: the trade or deal as last seen; None if it was never seen.
+        error: why it is not closing or closed; None if it is.
+        attempts: number of close (or cancel) requests sent for it.
         elapsed: seconds from the start of the call or batch until this was known.
     """
 
@@ -65,26 +69,26 @@ class CloseOutcome(Generic[T_co]):
 
     @property
     def ok(self) -> bool:
-        """True when the trade is known to be closing or closed."""
+        """Whether the trade is known to be closing or closed."""
         return self.state in _SETTLED
 
 
 @frozen
 class CloseReport(Generic[T_co]):
-    """One outcome for every id handed in, in the order they were handed in (duplicates once).
+    """One outcome for every id, in the order in which they were passed in (duplicates once).
 
-    The last three attributes are for `close_all` only, which is handed no ids but finds them.
+    The last three attributes are set by `close_all` only, which takes no ids but lists them.
 
     Attributes:
         outcomes: the outcomes.
-        unlisted: why the last listing, which is to show that nothing closable is left, has not
-            been made: it failed, or the time for it has not come yet. Then there may be trades that
-            no outcome speaks of.
-        unmatched: no open trade passes the filters, though others are open; its text says which.
-            A mistyped pair must not look like success, so `ok` is then false.
-        skipped: what is active and was left alone on purpose: entries not filled (NOT_SENT, unless
-            they were to be cancelled), and what was closing already (ALREADY_CLOSED). They are no
-            part of `len`, iteration, `ok` and `leftovers`.
+        unlisted: why the final listing, which has to show that nothing closable is left, is
+            missing: it failed, or it was not made yet. There may then be open trades without an
+            outcome. None once it was made.
+        unmatched: set if no open trade passes the filters although others are open; its text names
+            those. A mistyped pair must not look like success, so `ok` is then False.
+        skipped: active trades that were left unchanged on purpose: those whose entry is not filled
+            (NOT_SENT, unless they were to be cancelled), and those that were closing already
+            (ALREADY_CLOSED). They do not count in `len`, iteration, `ok` and `leftovers`.
     """
 
     outcomes: tuple[CloseOutcome[T_co], ...]
@@ -104,7 +108,7 @@ class CloseReport(Generic[T_co]):
         return iter(self.outcomes)
 
     def __getitem__(self, trade_id: int) -> CloseOutcome[T_co]:
-        """Return the outcome of an id; KeyError if it was not handed in."""
+        """Return the outcome of an id; raise KeyError if it has none."""
         return self._by_id[trade_id]
 
     def __contains__(self, trade_id: object) -> bool:
@@ -112,14 +116,14 @@ class CloseReport(Generic[T_co]):
 
     @property
     def ok(self) -> bool:
-        """True when every trade is known to be closing or closed, and there was what was meant."""
+        """Whether every trade is known to be closing or closed, and none may have been missed."""
         if self.unlisted is not None or self.unmatched is not None:
             return False
         return all(outcome.ok for outcome in self.outcomes)
 
     @property
     def counts(self) -> Mapping[CloseState, int]:
-        """How many ended in each state; a state that did not occur counts 0."""
+        """The number of outcomes in each state; 0 for a state that did not occur."""
         return Counter(outcome.state for outcome in self.outcomes)
 
     @property
@@ -128,13 +132,13 @@ class CloseReport(Generic[T_co]):
         return tuple(outcome.trade_id for outcome in self.outcomes if not outcome.ok)
 
     def raise_for_failures(self) -> None:
-        """Raise what went wrong, if anything did.
+        """Raise the errors of all outcomes that are not `ok`; do nothing if there are none.
 
         Raises:
-            ExceptionGroup: one error for each trade not known to be closing or closed, with a note
-                that names the trade and its state.
+            ExceptionGroup: one error for each trade that is not known to be closing or closed, with
+                a note that names the trade and its state; `unlisted` and `unmatched` are added.
         """
-        errors = [_noted(outcome) for outcome in self.outcomes if not outcome.ok]
+        errors = [_error_with_note(outcome) for outcome in self.outcomes if not outcome.ok]
         msg = f"{len(errors)} of {len(self)} not known to be closing or closed"
         if self.unlisted is not None:
             errors.append(self.unlisted)
@@ -146,8 +150,9 @@ class CloseReport(Generic[T_co]):
             raise ExceptionGroup(msg, errors)
 
 
-def _noted(outcome: CloseOutcome[object]) -> ThreeCommasError:
-    # A copy: what stopped a batch is the reason of many outcomes, and each has a note of its own.
+def _error_with_note(outcome: CloseOutcome[object]) -> ThreeCommasError:
+    # Copied because the error that stopped a batch is shared by many outcomes, each with its own
+    # note.
     error = copy.copy(outcome.error) if outcome.error else OutcomeUnknownError("no error is known")
     error.__notes__ = list(getattr(error, "__notes__", ()))
     error.__cause__ = outcome.error.__cause__ if outcome.error else None

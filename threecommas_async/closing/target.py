@@ -1,4 +1,8 @@
-"""What closing has to know of a kind of entity: all that differs between trades and deals."""
+"""What closing has to know of a kind of entity: everything that differs between trades and deals.
+
+The rest of `closing` works on a `Target` only. To cancel entities instead of closing them, replace
+its `close` with a cancel and set `cancels`.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +25,20 @@ T = TypeVar("T")
 
 @frozen(kw_only=True, eq=False)
 class Target(Generic[T]):
-    """A kind of entity as something to close.
+    """A kind of entity that can be closed.
 
     Attributes:
-        noun: what people call one, as in "trade".
-        registry: what the closes of these entities know of each other.
-        close: sends the close and returns the entity as answered.
+        noun: the word for one entity in messages, such as "trade".
+        registry: the closes of these entities within one client.
+        close: sends the close and returns the entity from the answer.
         read: reads one entity.
-        listings: returns the listings to search for many entities, the most promising first.
-        id_of: returns the entity's id.
-        phase: returns where the entity stands.
-        is_closable: returns whether the entity is open and can be closed now.
-        failure: returns the server's text about why the entity failed.
-        cancels: entities are cancelled instead of closed.
+        listings: returns the listings to search when many entities are to be read, the most
+            promising one first. Each yields pages of entities.
+        id_of: returns the id of an entity.
+        phase: returns the phase of an entity.
+        is_closable: returns whether an entity is open and can be closed now.
+        failure: returns the server's text about why an entity failed.
+        cancels: whether `close` cancels the entity instead of closing it.
     """
 
     noun: str
@@ -48,5 +53,5 @@ class Target(Generic[T]):
     cancels: bool = False
 
     def name(self, entity_id: int) -> str:
-        """Return what to call an entity in a message."""
+        """Return the name of an entity in messages, such as "trade 12345678"."""
         return f"{self.noun} {entity_id}"

@@ -1,4 +1,9 @@
-"""How many closes begin at a time."""
+"""Limits how many closes start in one iteration of the event loop.
+
+The event loop runs everything that is ready before it polls for anything else, and 1,000 gathered
+closes are all ready at once. Letting a few through per iteration keeps a bot's other tasks, such as
+its price feeds, running meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +14,36 @@ __all__ = ["Turnstile"]
 
 
 class Turnstile:
-    """Lets a few tasks through in each turn of the event loop, first come, first served.
+    """Lets a limited number of tasks through per event loop iteration, in order of arrival.
 
-    A loop runs everything that is ready before it looks at anything else, and a thousand closes
-    that are gathered are all ready at once. Going through here, they leave a bot's price feeds
-    their turns.
+    Args:
+        width: maximum number of tasks per iteration.
     """
 
     def __init__(self, width: int) -> None:
         self._width = width
-        self._left = width
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._room = width
+        """How many more tasks may pass in this iteration."""
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
     async def enter(self) -> None:
-        """Wait for a turn of the event loop that has room."""
-        if self._left == self._width:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        if self._left:
-            self._left -= 1
+        """Wait for an iteration that has room."""
+        if self._room == self._width:
+            asyncio.get_running_loop().call_soon(self._next_iteration)
+        if self._room:
+            self._room -= 1
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(future)
+        self._waiters.append(future)
         await future
 
-    def _next_turn(self) -> None:
-        left = self._width
-        while left and self._line:
-            future = self._line.popleft()
-            if not future.done():  # else its task was cancelled
+    def _next_iteration(self) -> None:
+        room = self._width
+        while room and self._waiters:
+            future = self._waiters.popleft()
+            if not future.done():  # done means that its task was cancelled
                 future.set_result(None)
-                left -= 1
-        self._left = left
-        if left < self._width:
-            asyncio.get_running_loop().call_soon(self._next_turn)
+                room -= 1
+        self._room = room
+        if room < self._width:
+            asyncio.get_running_loop().call_soon(self._next_iteration)

@@ -1,4 +1,9 @@
-"""Watching entities change, whoever changes them: by list pages, at read priority."""
+"""Reports how entities change, whoever changes them.
+
+All watched entities are read at growing intervals, from list pages where possible, at the priority
+of ordinary reads so that closes go first. An entity is no longer read once it is closed, failed, or
+repeatedly not found.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..endpoint import Priority
 from ..errors import ThreeCommasError
+from ..logs import log
 from .lookup import Reader
-from .one import MISSING_AGAIN, is_missing
+from .one import NOT_FOUND_READS, is_not_found
 from .phase import Phase
 
 if TYPE_CHECKING:
@@ -24,18 +30,18 @@ __all__ = ["Watch"]
 T = TypeVar("T")
 
 _FIRST_PAUSE = 1.0
-_OVER = frozenset({Phase.CLOSED, Phase.FAILED})
+_FINAL_PHASES = frozenset({Phase.CLOSED, Phase.FAILED})
 
 
 class Watch(Generic[T]):
-    """Reads entities again and again until each is over.
+    """Reads entities again and again until each is closed, failed or not found.
 
     Args:
         target: the kind of entity.
-        ids: which ones.
-        every: the longest pause between two looks, in seconds.
-        deadline: seconds after which it ends in any case; None for as long as it takes.
-        on_error: called with an id and the error that kept it from being read.
+        ids: the entities to watch.
+        every: maximum seconds between two reads.
+        deadline: seconds after which watching ends in any case; None for no limit.
+        on_error: called with an id and the error that prevented reading it.
     """
 
     def __init__(
@@ -53,66 +59,77 @@ class Watch(Generic[T]):
         self._deadline = deadline
         self._on_error = on_error
         self._last: dict[int, T] = {}
-        self._missing = Counter[int]()
+        self._not_found_reads = Counter[int]()
 
     async def changes(self) -> AsyncGenerator[T, None]:
-        """Yield each entity when it is first read, and whenever it reads differently.
+        """Yield each entity when it is first read and whenever a read of it differs from the last.
 
-        Nothing is sent while a caller is busy with what it was given, beyond the look under way.
+        While the consumer is busy with an entity, no requests are sent beyond those of the current
+        reading.
 
         Raises:
-            ThreeCommasError: one that says that no other read can pass either.
+            ThreeCommasError: an error that prevents every read (`stops_everything`).
         """
         clock = asyncio.get_running_loop().time
-        ends = math.inf if self._deadline is None else clock() + self._deadline
+        ends_at = math.inf if self._deadline is None else clock() + self._deadline
         pause = min(_FIRST_PAUSE, self._every)
-        while self._watched and clock() < ends:
-            async with aclosing(self._look(ends)) as results:
+        while self._watched and clock() < ends_at:
+            async with aclosing(self._read_all(ends_at)) as results:
                 async for entity_id, result in results:
-                    if self._is_news(entity_id, result):
+                    if self._update(entity_id, result):
                         yield self._last[entity_id]
             if self._watched:
-                await asyncio.sleep(min(pause, ends - clock()))
+                await asyncio.sleep(min(pause, ends_at - clock()))
                 pause = min(pause * 2, self._every)
 
-    def _is_news(self, entity_id: int, result: T | ThreeCommasError) -> bool:
-        """Take in what a read gave, and return whether the entity reads differently."""
+    def _update(self, entity_id: int, result: T | ThreeCommasError) -> bool:
+        """Record the result of a read; return whether the entity has changed."""
         if isinstance(result, ThreeCommasError):
-            if result.stops_everything:
-                raise result
-            self._last.pop(entity_id, None)  # that it can be read again is news
-            self._missing[entity_id] = self._missing[entity_id] + 1 if is_missing(result) else 0
-            if self._missing[entity_id] >= MISSING_AGAIN:
-                self._watched.discard(entity_id)
-            if self._on_error is not None:
-                self._on_error(entity_id, result)
+            self._record_error(entity_id, result)
             return False
-        self._missing[entity_id] = 0
-        if self._target.phase(result) in _OVER:
+        self._not_found_reads[entity_id] = 0
+        if self._target.phase(result) in _FINAL_PHASES:
             self._watched.discard(entity_id)
         if self._last.get(entity_id) == result:
             return False
         self._last[entity_id] = result
         return True
 
-    async def _look(self, ends: float) -> AsyncGenerator[tuple[int, T | ThreeCommasError], None]:
-        """Read all once, and yield what came of each as soon as it is known."""
+    def _record_error(self, entity_id: int, error: ThreeCommasError) -> None:
+        if error.stops_everything:
+            raise error
+        self._last.pop(entity_id, None)  # the next successful read is reported as a change
+        count = self._not_found_reads[entity_id] + 1 if is_not_found(error) else 0
+        self._not_found_reads[entity_id] = count
+        if count >= NOT_FOUND_READS:
+            self._watched.discard(entity_id)
+        if self._on_error is None:
+            return
+        try:
+            self._on_error(entity_id, error)
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
+            log.exception("on_error failed for %d", entity_id)
+
+    async def _read_all(
+        self, ends_at: float
+    ) -> AsyncGenerator[tuple[int, T | ThreeCommasError], None]:
+        """Read all watched entities once, and yield each result as soon as it is known."""
         reader = Reader(self._target)
         results = asyncio.Queue[tuple[int, T | ThreeCommasError] | None]()
 
-        def found(entity_id: int, result: T | ThreeCommasError) -> None:
+        def on_result(entity_id: int, result: T | ThreeCommasError) -> None:
             results.put_nowait((entity_id, result))
 
         reading = asyncio.ensure_future(
-            reader.read_many(set(self._watched), found, Priority.NORMAL)
+            reader.read_many(set(self._watched), on_result, Priority.NORMAL)
         )
         reading.add_done_callback(lambda _: results.put_nowait(None))
         try:
             while True:
-                async with asyncio.timeout_at(None if ends == math.inf else ends):
+                async with asyncio.timeout_at(None if ends_at == math.inf else ends_at):
                     item = await results.get()
                 if item is None:
-                    reading.result()  # raises what it failed with, if it did
+                    reading.result()  # raises the error it failed with, if any
                     return
                 yield item
         except TimeoutError:

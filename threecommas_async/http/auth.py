@@ -1,4 +1,8 @@
-"""Signing as an httpx user knows it: an `httpx.Auth`."""
+"""Signing as an `httpx.Auth`: the last step before a request leaves.
+
+It signs the bytes of the built request, and redacts the key and the signature from answers. How a
+payload is composed and signed is decided in `signing`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from ..signing import Hidden, HoldsKey, check_credential, redacted, signing_payload
+from ..signing import Confidential, Secret, check_credential, redact, signing_payload
 from .request import target_of
 
 if TYPE_CHECKING:
@@ -17,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["SigningAuth"]
 
 
-class SigningAuth(HoldsKey, httpx.Auth):
-    """Signs a request as the last thing that happens to it before it goes out."""
+class SigningAuth(Confidential, httpx.Auth):
+    """Signs a request as its last change before it leaves."""
 
     requires_request_body = True
 
     def __init__(self, api_key: str, signer: Signer) -> None:
-        self._api_key = Hidden(api_key)
+        self._api_key = Secret(api_key)
         del api_key
         check_credential(self._api_key, "api_key")
         self._signer = signer
@@ -31,12 +35,12 @@ class SigningAuth(HoldsKey, httpx.Auth):
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Sign the request in httpx's way."""
+        """Sign the request, see `httpx.Auth`."""
         await self.sign(request)
         yield request
 
     async def sign(self, request: httpx.Request) -> None:
-        """Sign the built request: the bytes of its target and body, whatever made them."""
+        """Sign the bytes of the built request's target and body."""
         body = await request.aread()
         payload = target_of(request).encode()
         if body:
@@ -49,16 +53,15 @@ class SigningAuth(HoldsKey, httpx.Auth):
         """Return `text` without the key and the signature that a server may have echoed.
 
         Args:
-            text: what the server said.
-            request: the one that it answered, whose signature it may have echoed; None where that
-                is not known.
+            text: text of the server's.
+            request: the answered request, whose signature may be echoed; None if it is not known.
         """
         signature = None if request is None else request.headers.get("Signature")
         for secret in (self._api_key.value, signature):
             if secret:
-                text = redacted(text, secret)
+                text = redact(text, secret)
         return text
 
     def close(self) -> None:
-        """Give back what the signer holds."""
+        """Release the signer's resources."""
         self._signer.close()

@@ -1,8 +1,9 @@
-"""TCP and TLS for httpcore, straight on asyncio.
+"""A network backend for httpcore that uses asyncio directly: TCP and TLS, no HTTP.
 
-httpcore's own backend goes through anyio, whose cancel scopes around each read and write cost more
-than half of what the HTTP parsing itself does. httpcore lets a network backend be handed in; this
-is one. HTTP stays with httpcore and h11.
+httpcore's own backend uses anyio, whose cancel scopes around each read and write cost more than
+half as much CPU time as parsing HTTP. This one also refuses to start a request on a connection that
+holds unread bytes: they would be taken for the answer.
+https://www.encode.io/httpcore/network-backends/
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
-from .network import Arrivals, SocketProtocol, attach, connecting, open_socket, wake
+from .network import Arrivals, SocketProtocol, attach, connect_errors, open_socket, wake
 
 if TYPE_CHECKING:
     import socket
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioBackend"]
 
-# Beyond so many bytes that nobody has read, the peer is made to wait.
+# Pause reading above this many unread bytes.
 _HIGH_WATER = 256 * 1024
-# So many bytes are read at a time, and parsed before anything else has its turn.
-_PIECE = 16 * 1024
+# Maximum bytes of one read: httpcore parses them before other tasks run.
+_READ_SIZE = 16 * 1024
 
-_connecting: Final = partial(
-    connecting, failed=httpcore.ConnectError, timed_out=httpcore.ConnectTimeout
+_connect_errors: Final = partial(
+    connect_errors, failed=httpcore.ConnectError, timed_out=httpcore.ConnectTimeout
 )
 
 
@@ -36,7 +37,8 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
     """Opens TCP connections on the running event loop.
 
     Args:
-        encrypted: whether TLS is agreed on before anything is read from a connection.
+        encrypted: whether the connections use TLS. If so, nothing is read from one before the
+            handshake.
     """
 
     def __init__(self, *, encrypted: bool = False) -> None:
@@ -47,17 +49,17 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         host: str,
         port: int,
         timeout: float | None = None,
-        local_address: str | None = None,  # noqa: ARG002 - never given by us
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - never given by us
+        local_address: str | None = None,  # noqa: ARG002 - part of the interface
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002 - part of the interface
     ) -> httpcore.AsyncNetworkStream:
-        """Connect, trying the host's addresses side by side."""
-        async with _connecting(timeout):
+        """Connect to the first of the host's addresses that answers (happy eyeballs)."""
+        async with _connect_errors(timeout):
             connected = await open_socket(host, port)
-            return _Unencrypted(connected) if self._encrypted else await _open(connected)
+            return _AwaitingTLS(connected) if self._encrypted else await _open_stream(connected)
 
 
-class _Bytes(SocketProtocol):
-    """What has come in over a connection and was not read yet."""
+class _Protocol(SocketProtocol):
+    """Buffers the bytes that arrive on a connection until they are read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +77,7 @@ class _Bytes(SocketProtocol):
         wake(self._reader)
 
     def eof_received(self) -> None:
-        self.over = True
+        self.ended = True
         wake(self._reader)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,17 +92,17 @@ class _Bytes(SocketProtocol):
         self._writing_paused = False
         wake(self._writer)
 
-    async def readable(self) -> None:
-        """Wait until there is something to read or the connection is over."""
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read or the connection has ended."""
         self._reader = asyncio.get_running_loop().create_future()
         try:
             await self._reader
         finally:
             self._reader = None
 
-    async def writable(self) -> None:
-        """Wait until what was written has found its way out, as far as it must."""
-        while self._writing_paused and not self.over:
+    async def drain(self) -> None:
+        """Wait until the transport's write buffer is below its limit."""
+        while self._writing_paused and not self.ended:
             self._writer = asyncio.get_running_loop().create_future()
             try:
                 await self._writer
@@ -108,7 +110,7 @@ class _Bytes(SocketProtocol):
                 self._writer = None
 
     def take(self, max_bytes: int) -> bytes:
-        """Take what has come in, up to so many bytes."""
+        """Remove and return at most this many bytes of the buffer."""
         data = bytes(self.buffer[:max_bytes])
         del self.buffer[:max_bytes]
         if self._reading_paused and len(self.buffer) <= _HIGH_WATER:
@@ -117,21 +119,20 @@ class _Bytes(SocketProtocol):
         return data
 
 
-async def _open(
+async def _open_stream(
     connected: socket.socket,
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> _Stream:
-    protocol = _Bytes()
+    protocol = _Protocol()
     await attach(protocol, connected, tls, server_hostname)
     return _Stream(protocol)
 
 
-class _Unencrypted(httpcore.AsyncNetworkStream):
-    """A connection of which nothing is read or written before TLS has been agreed on.
+class _AwaitingTLS(httpcore.AsyncNetworkStream):
+    """A connection before its TLS handshake; nothing is read or written until then.
 
-    What somebody in between writes in the clear thus reaches TLS, which refuses it, and can never
-    be taken for an answer.
+    So plain text that an attacker injects breaks the handshake, and is never taken for an answer.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -143,15 +144,15 @@ class _Unencrypted(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Go on encrypted."""
-        async with _connecting(timeout):
-            return await _open(self._socket, ssl_context, server_hostname)
+        """Return the encrypted stream, after the handshake."""
+        async with _connect_errors(timeout):
+            return await _open_stream(self._socket, ssl_context, server_hostname)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
     """One connection."""
 
-    def __init__(self, protocol: _Bytes) -> None:
+    def __init__(self, protocol: _Protocol) -> None:
         self._protocol = protocol
         self._between_requests = True
         self._arrivals = Arrivals(protocol.transport)
@@ -161,20 +162,20 @@ class _Stream(httpcore.AsyncNetworkStream):
         max_bytes: int,
         timeout: float | None = None,
     ) -> bytes:
-        """Return what has come in; empty when the connection is over."""
+        """Return the bytes that have arrived; empty when the connection has ended."""
         protocol = self._protocol
-        self._between_requests = True  # what is written after this belongs to the next request
+        self._between_requests = True  # the next write starts a new request
         if protocol.buffer:
-            await asyncio.sleep(0)  # a flood does not keep the event loop to itself
-        elif not protocol.over:
+            await asyncio.sleep(0)  # let other tasks run while a flood of data arrives
+        elif not protocol.ended:
             try:
                 async with asyncio.timeout(timeout):
-                    await protocol.readable()
+                    await protocol.wait_readable()
             except TimeoutError as error:
                 raise httpcore.ReadTimeout(str(error)) from error
         if not protocol.buffer and protocol.error is not None:
             raise httpcore.ReadError(str(protocol.error)) from protocol.error
-        return protocol.take(min(max_bytes, _PIECE))
+        return protocol.take(min(max_bytes, _READ_SIZE))
 
     async def write(
         self,
@@ -184,38 +185,38 @@ class _Stream(httpcore.AsyncNetworkStream):
         """Send bytes.
 
         Raises:
-            ConnectError: they begin a request, but the connection is over or holds bytes that
-                would be taken for the answer. Nothing was sent.
+            ConnectError: the bytes start a request, but the connection has ended or holds bytes
+                that would be taken for its answer. Nothing was sent.
             WriteError: the connection broke in the middle of a request.
-            WriteTimeout: the other side does not take them.
+            WriteTimeout: the peer does not read them.
         """
         protocol = self._protocol
         if not buffer:
             return
-        # httpcore looks some turns of the event loop earlier; this is the last moment.
-        if self._between_requests and (protocol.over or protocol.buffer):
+        # httpcore checks some iterations of the event loop earlier; this is the last moment.
+        if self._between_requests and (protocol.ended or protocol.buffer):
             text = "the connection cannot be used any more; nothing was sent over it"
             raise httpcore.ConnectError(text) from protocol.error
         self._between_requests = False
-        if protocol.over:
+        if protocol.ended:
             text = "the connection was closed by the other side"
             raise httpcore.WriteError(text) from protocol.error
         protocol.transport.write(buffer)
         try:
             async with asyncio.timeout(timeout):
-                await protocol.writable()
+                await protocol.drain()
         except TimeoutError as error:
             raise httpcore.WriteTimeout(str(error)) from error
 
     async def aclose(self) -> None:
-        """Close at once: nothing that is not answered yet is of use any more."""
+        """Close at once, without flushing: an unanswered request cannot be answered any more."""
         self._protocol.transport.abort()
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 - httpcore's interface
-        """Tell about the connection; `is_readable` on an idle one means that it is no good."""
+        """Return a property of the connection; an idle one that `is_readable` is unusable."""
         if info == "is_readable":
             protocol = self._protocol
-            # The last one tells of what has arrived but was not read by the event loop yet.
-            return protocol.over or bool(protocol.buffer) or bool(self._arrivals)
+            # The last one sees bytes that the event loop has not read yet.
+            return protocol.ended or bool(protocol.buffer) or bool(self._arrivals)
         names = {"client_addr": "sockname", "server_addr": "peername"}
         return self._protocol.transport.get_extra_info(names.get(info, info))

@@ -1,4 +1,8 @@
-"""One call on its way: what is sent, what came of it so far, what came back."""
+"""A call as data: what is sent (`Call`), and what comes back (`Response`).
+
+`prepare` checks and encodes the arguments once, for all attempts. Each is checked before anything
+leaves, so that a mistake of the caller's is an `InvalidRequestError`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,9 @@ from attrs import field, frozen
 
 from ..converter import check_returns, to_json
 from ..endpoint import Endpoint, Priority, Safety
-from ..error_body import one_line
 from ..errors import InvalidRequestError
 from ..options import CallOptions, check_options, check_time
+from ..text import one_line
 
 __all__ = ["Call", "QueryValue", "Response", "prepare"]
 
@@ -35,7 +39,7 @@ class Response(Generic[T]):
         data: the parsed body.
         status_code: HTTP status, some 2xx.
         headers: the answer's headers, names case-insensitive.
-        content: the body as it came: fields that the classes do not know are still in here.
+        content: the decompressed body, including fields that the class of `data` does not have.
     """
 
     data: T
@@ -51,21 +55,21 @@ class Response(Generic[T]):
 
 @frozen
 class Call(Generic[T]):
-    """One request, ready to be built as often as it takes."""
+    """A checked and encoded call, from which the request of each attempt is built."""
 
     endpoint: Endpoint[T]
     path: str
     target: str = field(repr=False)
-    """Path with encoded query, as it stands in the request line."""
+    """Path with encoded query, as in the request line."""
     body: bytes | None = field(repr=False)
     timeout: float | None
-    """Seconds for each phase; None for the client's own."""
+    """Seconds for each phase (connect, write, read); None for the client's own."""
     extra_headers: Mapping[str, str] = field(repr=False)
     priority: Priority
     entity_id: int | None
-    """The entity that the answer has to be about; None where any will do."""
+    """Id that the answer must have; None for any."""
     slot_within: float | None
-    """Seconds within which a slot is needed; None for as long as it takes."""
+    """Maximum seconds to wait for a slot; None without a limit."""
 
     @property
     def unsafe(self) -> bool:
@@ -85,7 +89,7 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     entity_id: int | None = None,
     slot_within: float | None = None,
 ) -> Call[T]:
-    """Check the parts of a request and encode them, once for all its attempts.
+    """Check and encode the parts of a request, once for all its attempts.
 
     Raises:
         InvalidRequestError: an argument that cannot be sent.
@@ -96,18 +100,19 @@ def prepare(  # noqa: PLR0913 - the parts of a request
     _check_names(path, "path")
     _check_names(query, "query")
     if query and json is not None:
-        # No separator between the two is documented, so it could not be signed.
+        # The signed payload of a request with both is not documented.
+        # https://developers.3commas.io/quick-start/signing-a-request-using-hmac-sha256
         msg = "a call has either a query or a JSON body, not both; nothing was sent"
         raise InvalidRequestError(msg)
-    whole = prefix + _PARAMETER.sub(lambda found: _path_part(path, found[1]), endpoint.path)
+    full_path = prefix + _PARAMETER.sub(lambda found: _path_part(path, found[1]), endpoint.path)
     encoded = query and urlencode(
         [(name, _query_text(name, value)) for name, value in query.items() if value is not None],
         quote_via=quote,
     )
     return Call(
         endpoint=endpoint,
-        path=whole,
-        target=f"{whole}?{encoded}" if encoded else whole,
+        path=full_path,
+        target=f"{full_path}?{encoded}" if encoded else full_path,
         body=None if json is None else _json_bytes(json),
         timeout=options.get("timeout"),
         extra_headers=options.get("extra_headers", {}),
@@ -133,7 +138,7 @@ def _check_names(values: object, where: str) -> None:
 
 
 def _is_text(value: object) -> bool:
-    """Return whether it is a str that can be encoded: lone surrogates cannot."""
+    """Return whether a value is a str without lone surrogates, which cannot be encoded."""
     if not isinstance(value, str):
         return False
     return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
@@ -143,7 +148,7 @@ def _path_part(values: Mapping[str, object], name: str) -> str:
     value = values.get(name)
     if type(value) is int:
         return str(value)
-    # An empty one or dots would make another path of it than the one that is meant.
+    # An empty part or dots would address another path.
     if not _is_text(value) or value in {"", ".", ".."}:
         msg = f"{name}: {one_line(repr(value), 100)} cannot be part of a path; nothing was sent"
         raise InvalidRequestError(msg)
@@ -151,14 +156,14 @@ def _path_part(values: Mapping[str, object], name: str) -> str:
 
 
 def _json_bytes(value: object) -> bytes:
-    """Encode a JSON body, compact; these very bytes are signed and sent."""
+    """Encode a JSON body as compact text. Exactly these bytes are signed and sent."""
     try:
         text = jsonlib.dumps(
             to_json(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False
         )
         return text.encode()
     except Exception as error:  # noqa: BLE001 - an object of the caller's may raise anything
-        # The body is not repeated: it may hold an exchange's keys.
+        # The message does not quote the body: it may hold an exchange's keys.
         msg = f"the body cannot be written as JSON ({type(error).__name__}); nothing was sent"
     raise InvalidRequestError(msg)
 

@@ -1,4 +1,8 @@
-"""What came of one attempt: an answer, or none. Which error that is, and which block it sets."""
+"""The errors of attempts without a usable answer, with their texts.
+
+Each says whether the request may have left, and what the caller may do now. Errors for an error
+status are in `refusals`.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-# What httpx raises when the request provably never left. Azure's core library draws the same line.
+# Exceptions of httpx after which the request provably never left. Azure's core library draws the
+# same line: https://github.com/Azure/azure-sdk-for-python/tree/main/sdk/core/azure-core
 NOT_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -47,21 +52,30 @@ NOT_SENT = (
 
 
 def not_sent(call: Call[T], cause: BaseException, text: str) -> RequestNotSentError:
-    """Return the error of a request that provably never left; `text` is what may be told."""
+    """Return the error of a request that provably never left.
+
+    Args:
+        call: the call that it belongs to.
+        cause: the exception that ended the attempt.
+        text: the redacted text of that exception.
+    """
     error = RequestNotSentError(
         f"{call.endpoint.method} {call.path}: not sent, no connection "
         f"({_described(type(cause), text)}); nothing has happened, it is safe to call again"
     )
-    error.__cause__ = _bare(type(cause), text)
+    error.__cause__ = _without_request(type(cause), text)
     return error
 
 
 def unanswered(call: Call[T], why: str, cause: BaseException | None = None) -> OutcomeUnknownError:
     """Return the error of a request that may have left and was not answered.
 
-    `why` is the reason, or what may be told of the exception that was the cause.
+    Args:
+        call: the call that it belongs to.
+        why: the reason, or the redacted text of `cause`.
+        cause: the exception that ended the attempt, if any.
     """
-    bare = None if cause is None else _bare(type(cause), why)
+    clean_cause = None if cause is None else _without_request(type(cause), why)
     if cause is not None:
         why = _described(type(cause), why)
     advice = (
@@ -75,12 +89,12 @@ def unanswered(call: Call[T], why: str, cause: BaseException | None = None) -> O
         path=call.path,
         may_have_taken_effect=call.unsafe,
     )
-    error.__cause__ = bare
+    error.__cause__ = clean_cause
     return error
 
 
 def unreadable(call: Call[T], answer: Redacted, reason: str) -> ResponseDecodeError:
-    """Return the error of a 2xx that cannot be understood."""
+    """Return the error of a 2xx whose body cannot be understood."""
     return ResponseDecodeError(
         reason,
         status_code=answer.status_code,
@@ -93,23 +107,21 @@ def unreadable(call: Call[T], answer: Redacted, reason: str) -> ResponseDecodeEr
 
 
 def stopped(call: Call[T]) -> RequestNotSentError:
-    """Return the error of an attempt that was not made, for no more are to be made."""
-    return _kept_back(call, "it was stopped")
+    """Return the error of an attempt that was not made because the call was stopped."""
+    return _not_made(call, "it was stopped")
 
 
 def slot_too_late(call: Call[T]) -> RequestNotSentError:
-    """Return the error of an attempt whose slot came so late that it was not made."""
-    return _kept_back(call, "its slot came too late", available_in=0.0)
+    """Return the error of an attempt that was not made because its slot came too late."""
+    return _not_made(call, "its slot came too late", available_in=0.0)
 
 
 def blocked_meanwhile(call: Call[T]) -> RequestNotSentError:
-    """Return the error of an attempt that a block overtook while its connection was made."""
-    return _kept_back(call, "the server has refused everything (429 or 418) meanwhile")
+    """Return the error of an attempt for which a block came while its connection was made."""
+    return _not_made(call, "the server has refused everything (429 or 418) meanwhile")
 
 
-def _kept_back(
-    call: Call[T], why: str, *, available_in: float | None = None
-) -> RequestNotSentError:
+def _not_made(call: Call[T], why: str, *, available_in: float | None = None) -> RequestNotSentError:
     text = f"{call.endpoint.method} {call.path}: not sent, {why}; it is safe to call again"
     return RequestNotSentError(text, available_in=available_in)
 
@@ -126,14 +138,14 @@ def after_deadline(call: Call[T], trace: Trace, deadline: float) -> ThreeCommasE
 
 
 def after_closing(call: Call[T], trace: Trace) -> ThreeCommasError:
-    """Return the error of a call whose client was closed meanwhile."""
+    """Return the error of a call whose client was closed."""
     if trace.in_flight:
         return unanswered(call, "the client was closed")
     return trace.explain(closed_before(call))
 
 
 def closed_before(call: Call[T]) -> ClientClosedError:
-    """Return the error of an attempt that was not made, for the client is closed."""
+    """Return the error of an attempt that was not made because the client is closed."""
     return ClientClosedError(
         f"{call.endpoint.method} {call.path}: not sent, the client is closed; nothing has happened"
     )
@@ -143,20 +155,21 @@ def _described(kind: type[BaseException], text: str) -> str:
     return f"{kind.__name__}: {text}" if text else kind.__name__
 
 
-def _bare(kind: type[BaseException], text: str) -> Exception:
-    """Return an exception of a type with this text, without what the one that was raised holds.
+def _without_request(kind: type[BaseException], text: str) -> Exception:
+    """Return a new exception of this type and text, to stand as cause for the original.
 
-    An httpx exception carries the request with key and signature in its headers, the frames of the
-    HTTP library hold them as locals, and what it was raised from has their text.
+    The original must not be attached: an httpx exception holds the request with key and signature
+    in its headers, the frames of its traceback have them as locals, and its own cause may have them
+    in its text.
     """
     if kind is RuntimeError or issubclass(kind, (httpx.TransportError, OSError)):
-        with suppress(Exception):  # some want more than a text
+        with suppress(Exception):  # some types need more arguments than a text
             return kind(text)
     return Exception(_described(kind, text))
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of a foreign exception, which may fail to give one."""
+    """Return the text of a foreign exception, whose `__str__` may fail."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - foreign code

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import httpx
 from attrs import frozen
 
-from ..signing import Hidden
+from ..signing import Secret
 from .answer import MAX_RESPONSE_BYTES, answer_of, collect
-from .network import Arrivals, SocketProtocol, attach, connecting, open_socket, wake
+from .network import Arrivals, SocketProtocol, attach, connect_errors, open_socket, wake
 from .reply import Reply
 from .request import Request, target_of
 from .slots import KEEPALIVE, IdleConnections, OwnConnections
@@ -35,7 +35,9 @@ _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 # How many spaces a request line has.
 _SPACES: Final = 2
 
-_connecting: Final = partial(connecting, failed=httpx.ConnectError, timed_out=httpx.ConnectTimeout)
+_connect_errors: Final = partial(
+    connect_errors, failed=httpx.ConnectError, timed_out=httpx.ConnectTimeout
+)
 
 
 @frozen
@@ -80,7 +82,7 @@ class _Connection(SocketProtocol):
             wake(self._waiter)
 
     def eof_received(self) -> None:
-        self.over = True
+        self.ended = True
         if self._reply is not None:
             self._reply.end()
         wake(self._waiter)
@@ -101,15 +103,15 @@ class _Connection(SocketProtocol):
     def can_be_reused(self) -> bool:
         """Return whether it still works, holds nothing unasked, and is not too old."""
         expired = self._loop.time() > self.idle_since + KEEPALIVE
-        return not (self.over or expired or self._arrivals)
+        return not (self.ended or expired or self._arrivals)
 
-    def send(self, wire: Hidden[bytes], reply: Reply) -> None:
+    def send(self, wire: Secret[bytes], reply: Reply) -> None:
         """Send a request, whose answer goes to `reply`.
 
         Raises:
             ConnectError: the connection is over. Nothing was sent.
         """
-        if self.over:
+        if self.ended:
             text = "the other side has closed the connection; nothing was sent over it"
             raise httpx.ConnectError(text) from self.error
         self._reply = reply
@@ -134,11 +136,11 @@ class _Connection(SocketProtocol):
         self._reply = None
         self.idle_since = self._loop.time()
         sent_whole = not self.transport.get_write_buffer_size()
-        return reply.reusable and sent_whole and not self.over
+        return reply.reusable and sent_whole and not self.ended
 
     def close(self) -> None:
         """Close at once: nothing that is not answered yet is of use any more."""
-        self.over, self._reply = True, None
+        self.ended, self._reply = True, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -152,7 +154,7 @@ class _Connection(SocketProtocol):
         """
         if reply.refused is not None:
             raise httpx.RemoteProtocolError(f"this is no HTTP answer: {reply.refused}")
-        if self.over:
+        if self.ended:
             raise self._broken(reply)
         self._waiter = self._loop.create_future()
         self._heard_at = self._loop.time()
@@ -235,7 +237,7 @@ class FastTransport(OwnConnections):
             _send(request, connection, reply)
             head = await connection.head(reply, write, read)
             if isinstance(request, Request):
-                request.answered(head)
+                request.receive_head(head)
             if reply.done and len(reply.body) <= max_bytes:  # as nearly always
                 body = bytes(reply.body)
             else:
@@ -295,7 +297,7 @@ def _take(idle: list[_Connection]) -> _Connection | None:
 
 async def _connect(route: _Route, timeout: float | None) -> _Connection:
     _, host, port = route.address
-    async with _connecting(timeout):
+    async with _connect_errors(timeout):
         connection = _Connection()
         connected = await open_socket(host, port)
         await attach(connection, connected, route.tls, host if route.tls else None)
@@ -306,23 +308,25 @@ def _send(request: httpx.Request, connection: _Connection, reply: Reply) -> None
     """Send a request, if it may leave.
 
     Raises:
-        KeptBack: it may not leave any more.
+        SendRefused: it must not be sent any more.
         LocalProtocolError: it cannot be sent as it is.
         ConnectError: the connection is over. Nothing was sent.
     """
     if isinstance(request, Request):
-        request.leave()
+        request.check_before_sending()
     wire = _wire(request)
     if wire is None:
         text = "method, target and headers must be plain, and a body as long as Content-Length says"
         raise httpx.LocalProtocolError(text)
     connection.send(wire, reply)
+    if isinstance(request, Request):
+        request.sent = True
 
 
-def _wire(request: httpx.Request) -> Hidden[bytes] | None:
+def _wire(request: httpx.Request) -> Secret[bytes] | None:
     """Return the bytes of a request; None if they would not be taken for what it says.
 
-    Hidden, since key and signature are in them: they are locals of frames that may raise.
+    Wrapped, since key and signature are in them: they are locals of frames that may raise.
     """
     headers, body = request.headers.raw, request.content
     line = f"{request.method} {target_of(request)} HTTP/1.1".encode()
@@ -334,4 +338,4 @@ def _wire(request: httpx.Request) -> Hidden[bytes] | None:
         return None
     if not head.count(b"\r") == head.count(b"\n") == len(headers):
         return None
-    return Hidden(b"%b\r\n\r\n%b" % (head, body))
+    return Secret(b"%b\r\n\r\n%b" % (head, body))

@@ -1,4 +1,8 @@
-"""How many calls are under way at a time."""
+"""A limit on the number of calls under way at a time.
+
+The gate stands in front of the connections: a call that passes it finds one free, see `transport`.
+Closes go first, and some of the capacity is reserved for them.
+"""
 
 from __future__ import annotations
 
@@ -11,43 +15,42 @@ from ..rate_limit import WaitQueue
 
 __all__ = ["Gate"]
 
-# In order; to iterate over an enum takes longer than to serve somebody.
+# In order. Iterating over an enum takes longer than admitting a call.
 _PRIORITIES: Final = tuple(Priority)
 
 
 class Gate:
-    """Lets a fixed number of calls through at a time; closes first, then first come.
+    """A semaphore that admits calls by priority, then in order of arrival.
 
     Args:
-        size: how many may be through at a time.
-        reserve: how many of these places only closes may take, so that reads that hang do not
-            hold closes up.
+        size: maximum number of calls under way.
+        reserve: how many of these only closes may use, so that hanging reads do not delay closes.
     """
 
     def __init__(self, size: int, reserve: int = 0) -> None:
         self._size = size
         self._reserve = reserve
         self._owner = Owner("the client")
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._free = self._size
-        self._queue: WaitQueue[bool, None] = WaitQueue()  # its kinds: closes, and what is none
+        self._queue: WaitQueue[bool, None] = WaitQueue()  # the kind: whether it is a close
 
     async def enter(self, priority: Priority, *, closing: bool) -> None:
-        """Wait until a place is free. Follow with `leave`, whatever happens.
+        """Wait for admission; `leave` when the call is over.
 
         Args:
             priority: who goes first.
-            closing: whether it closes something, and may take a place of the reserve. A read does
-                not, even one that has a close's priority because a close depends on it.
+            closing: whether the call closes something and may use the reserve. False for a read,
+                even one that has a close's priority because a close depends on it.
 
         Raises:
-            ConfigurationError: another process or event loop uses it.
+            ConfigurationError: another process or event loop uses the gate.
         """
         if self._owner.enter():
-            self._begin()  # on an event loop that was closed in mid-run nobody leaves any more
-        if self._free > self._kept_from(closing):
+            self._reset()  # the calls of an event loop that was closed while running never leave
+        if self._free > self._reserved_from(closing):
             self._free -= 1
             return
         waiter = self._queue.join(priority, closing)
@@ -60,20 +63,20 @@ class Gate:
             raise
 
     def leave(self) -> None:
-        """Give the place to the next in line who may take it."""
-        # What is left over of an event loop closed in mid-run may leave a place it no longer has.
+        """End a call, and admit the next waiter that may enter."""
+        # A call of an event loop closed while running may still leave, after `_reset`.
         self._free = min(self._free + 1, self._size)
         if self._queue and not self._owner.gone:
-            self._serve()
+            self._admit_next()
 
-    def _serve(self) -> None:
+    def _admit_next(self) -> None:
         for priority in _PRIORITIES:
-            for waiter in self._queue.firsts(priority):
-                if self._free > self._kept_from(waiter.kind):
+            for waiter in self._queue.heads(priority):
+                if self._free > self._reserved_from(waiter.kind):
                     self._free -= 1
                     self._queue.serve(waiter, None)
                     return
 
-    def _kept_from(self, closing: bool) -> int:  # noqa: FBT001 - the kind of a place
-        """Return how many free places this kind of call has to leave alone."""
+    def _reserved_from(self, closing: bool) -> int:  # noqa: FBT001 - the kind of a waiter
+        """Return how much of the capacity this kind of call must not use."""
         return 0 if closing else self._reserve

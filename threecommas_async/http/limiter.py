@@ -1,42 +1,66 @@
-"""The rate limiter as the pipeline uses it: no failure of it changes what came of a request."""
+"""The rate limiter as the pipeline uses it, protected from failures of the limiter's own code.
+
+A limiter may be the user's. Whatever it raises, the outcome of a request stays true and a block
+stays in force. This module also pauses sending while the body of a 429 or 418 is still being read.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 from ..errors import RequestNotSentError, ThreeCommasError
 from ..logs import log
-from ..rate_limit import NoLimit, Permit
+from ..rate_limit import NoLimit, Permit, RateLimiter, no_slot_error
 
 if TYPE_CHECKING:
     from ..endpoint import Bucket, Priority
-    from ..rate_limit import RateLimiter
     from .cancel_scope import CancelScope
 
 __all__ = ["GuardedLimiter"]
 
-# Seconds before its deadline in which a call that still waits for a slot is refused.
-_TIME_TO_TELL: Final = 0.01
+# Seconds before a call's deadline at which the limiter is to refuse it: its error says why there
+# was no slot, that of the deadline does not.
+_REFUSAL_MARGIN: Final = 0.01
+
+
+class _Pause:
+    """How many refusals are being read, and until when nothing is sent for them."""
+
+    def __init__(self) -> None:
+        self.count: int = 0
+        self.until: float = -math.inf
+
+
+# All clients of this process that share a limiter share its pauses.
+_PAUSES: Final[WeakKeyDictionary[RateLimiter, _Pause]] = WeakKeyDictionary()
+
+
+def _pause_of(limiter: RateLimiter) -> _Pause:
+    try:
+        return _PAUSES.setdefault(limiter, _Pause())
+    except TypeError:  # a limiter of the user's that has no hash or cannot be referred to weakly
+        return _Pause()
 
 
 class GuardedLimiter:
-    """A limiter that may be the user's own, and may raise anything.
+    """Wraps a limiter that may raise anything.
 
-    Without a slot nothing leaves. A slot that it fails to take back is lost to it, and no more. A
-    block that it fails to take down is kept here.
+    If `acquire` fails, the request is not sent. If `release` fails, the limiter loses the slot and
+    nothing else happens. If `block` fails, this object keeps the block.
 
     Args:
         limiter: the limiter.
-        calls: those that use it; tells a cancellation of theirs from one of foreign code.
+        calls: the calls under way, to tell their cancellation from one in foreign code.
     """
 
     def __init__(self, limiter: RateLimiter, calls: CancelScope) -> None:
         self._limiter = limiter
         self._calls = calls
         self._blocked_until = -math.inf
-        self._held_until = -math.inf
+        self._pause = _pause_of(limiter)
 
     async def acquire(
         self, priority: Priority, bucket: Bucket | None, deadline: float | None
@@ -44,14 +68,15 @@ class GuardedLimiter:
         """Wait for a slot.
 
         Raises:
-            RequestNotSentError: there is none in time, or the limiter failed.
+            RequestNotSentError: no slot before the deadline, or the limiter failed.
         """
         loop = asyncio.get_running_loop()
-        while (blocked := self._blocked_until - loop.time()) > 0:  # noqa: ASYNC110 - it may grow
+        while (blocked := self._blocked_until - loop.time()) > 0:
+            if deadline is not None and deadline < self._blocked_until:
+                raise no_slot_error(blocked, blocked=blocked)
             await asyncio.sleep(blocked)
         if deadline is not None:
-            # A little before the call is cut short: the limiter says why there was no slot.
-            deadline -= min(_TIME_TO_TELL, (deadline - loop.time()) / 2)
+            deadline -= min(_REFUSAL_MARGIN, (deadline - loop.time()) / 2)
         try:
             return await self._limiter.acquire(priority, bucket=bucket, deadline=deadline)
         except ThreeCommasError:
@@ -79,9 +104,11 @@ class GuardedLimiter:
             log.exception("the rate limiter failed to take a slot back")
 
     async def block(self, seconds: float) -> bool:
-        """Let nothing leave for this long; return whether that is news to those who wait."""
-        # Those in flight are refused as well, and would all tell the same: the first one does.
-        news = seconds > self.blocked_for() + 1.0
+        """Send nothing for this long; return whether that is notably longer than the current block.
+
+        After a 429 all requests in flight are refused as well; only the first is worth a warning.
+        """
+        is_new = seconds > self.blocked_for() + 1.0
         try:
             await self._limiter.block(seconds)
         except (Exception, asyncio.CancelledError) as error:
@@ -89,33 +116,40 @@ class GuardedLimiter:
             self._blocked_until = max(self._blocked_until, until)
             if self._calls.was_cancelled(error):
                 raise
-            log.exception("the rate limiter failed to take a block down; this client keeps it")
-        return news
+            log.exception("the rate limiter failed to set a block; this client keeps it")
+        return is_new
 
-    def hold(self, seconds: float) -> None:
-        """Let nothing leave while the rest of a refusal is read, which says for how long."""
-        self._held_until = asyncio.get_running_loop().time() + seconds
+    def pause(self, seconds: float) -> None:
+        """Send nothing while the body of a 429 or 418 is read, which may say for how long."""
+        now = asyncio.get_running_loop().time()
+        self._pause.count = 1 + (self._pause.count if now < self._pause.until else 0)
+        self._pause.until = now + seconds
 
-    def let_go(self) -> None:
-        """End `hold`: a refusal was read to its end."""
-        self._held_until = -math.inf
+    def resume(self) -> None:
+        """End `pause`: the body was read, and `block` was called if it sets one.
 
-    def held_for(self) -> float:
-        """Return for how many seconds nothing may leave, held or blocked."""
-        held = self._held_until - asyncio.get_running_loop().time()
-        return max(0.0, held, self.blocked_for())
+        Bodies of other refusals may still be on their way.
+        """
+        self._pause.count -= 1
+        if self._pause.count <= 0:
+            self._pause.until = -math.inf
+
+    def silent_for(self) -> float:
+        """Return the seconds for which nothing may be sent, because of a block or a pause."""
+        pause = self._pause.until - asyncio.get_running_loop().time()
+        return max(0.0, pause, self.blocked_for())
 
     def may_send(self, permit: object) -> bool:
-        """Return whether a request may leave now on a permit that was given a while ago."""
-        return not self.held_for() and not (isinstance(permit, Permit) and not permit.usable())
+        """Return whether a request may be sent now with a permit that was acquired earlier."""
+        return not self.silent_for() and not (isinstance(permit, Permit) and not permit.usable())
 
     def blocked_for(self) -> float:
-        """Return for how many seconds nothing may leave."""
+        """Return the seconds for which nothing may be sent because of a block."""
         own = self._blocked_until - asyncio.get_running_loop().time()
         try:
             return max(0.0, own, self._limiter.blocked_for())
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
-            log.exception("the rate limiter failed to tell whether it blocks")
+            log.exception("the rate limiter failed to say whether it blocks")
             return max(0.0, own)
 
     @property
@@ -124,5 +158,5 @@ class GuardedLimiter:
         try:
             return self._limiter.penalty
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
-            log.exception("the rate limiter failed to tell its penalty")
+            log.exception("the rate limiter failed to give its penalty")
             return NoLimit.penalty

@@ -1,4 +1,4 @@
-"""TCP and TLS on the running event loop, for both kinds of connection."""
+"""TCP and TLS on the running event loop, for the default connections and the fast ones."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator
 
-__all__ = ["Arrivals", "SocketProtocol", "attach", "connecting", "open_socket", "wake"]
+__all__ = ["Arrivals", "SocketProtocol", "attach", "connect_errors", "open_socket", "wake"]
 
-# Seconds that an address gets to answer before the next is tried beside it.
-_HEAD_START = 0.25
-# Looks at one socket past the event loop; Windows has no poll.
+# Seconds after which the next address is tried as well (RFC 8305 recommends 0.25).
+_HAPPY_EYEBALLS_DELAY = 0.25
+# Looks at one socket without the event loop; Windows has no poll.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class SocketProtocol(asyncio.Protocol):
-    """What is known of a connection: its transport, and whether it is over."""
+    """The transport of a connection, and whether it has ended."""
 
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        self.over = True  # until it has begun
+        self.ended = True  # until `connection_made`
         self.error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over a connection that was made."""
+        """Store the transport."""
         self.transport = cast("asyncio.Transport", transport)
-        self.over = False
+        self.ended = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the connection is over, and why."""
-        self.over = True
+        """Store that the connection has ended, and the error if there was one."""
+        self.ended = True
         self.error = exc
 
 
 @asynccontextmanager
-async def connecting(
+async def connect_errors(
     timeout: float | None, *, failed: type[Exception], timed_out: type[Exception]
 ) -> AsyncGenerator[None]:
-    """Bound the time, and turn whatever keeps a connection from being made into "not sent".
+    """Limit the time, and raise every failure to connect as one kind: nothing was sent.
 
     Args:
         timeout: seconds; None without a limit.
         failed: raised when no connection can be made.
-        timed_out: raised when the time is up.
+        timed_out: raised when the time has passed.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -65,14 +65,14 @@ async def connecting(
 
 
 async def open_socket(host: str, port: int) -> socket.socket:
-    """Connect, trying the host's addresses side by side.
+    """Connect to the first of the host's addresses that answers (happy eyeballs).
 
-    `loop.create_connection` can do so too, but loses a socket when it is cancelled in the moment in
-    which the socket is connected.
+    asyncio's own `create_connection` leaks the socket if it is cancelled in the moment in which the
+    socket is connected.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return await start_connection(found, happy_eyeballs_delay=_HEAD_START)
+    return await start_connection(found, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY)
 
 
 async def attach(
@@ -81,21 +81,21 @@ async def attach(
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
 ) -> None:
-    """Begin to read from a connected socket, encrypted from the first byte on or not at all."""
+    """Start reading from a connected socket, with TLS from the first byte on if it is given."""
     try:
         await asyncio.get_running_loop().create_connection(
             lambda: protocol, sock=connected, ssl=tls, server_hostname=server_hostname
         )
     except BaseException:
-        # Cancelled when TLS was agreed on already: to close it in good order would take time.
-        if not protocol.over:
+        # Cancelled after the TLS handshake: a graceful close would take time.
+        if not protocol.ended:
             protocol.transport.abort()
-        connected.close()  # where nobody has taken it over yet
+        connected.close()  # the transport may not own it yet
         raise
 
 
 class Arrivals:
-    """Looks for what has arrived at a socket but was not read by the event loop yet."""
+    """True while bytes have arrived at a socket that the event loop has not read yet."""
 
     def __init__(self, transport: asyncio.BaseTransport) -> None:
         self._selector = _Selector()
@@ -106,6 +106,6 @@ class Arrivals:
 
 
 def wake(waiter: asyncio.Future[None] | None) -> None:
-    """Let a task that waits go on."""
+    """Let a waiting task continue."""
     if waiter is not None and not waiter.done():
         waiter.set_result(None)

@@ -1,8 +1,9 @@
-"""The one way out: every request of this library leaves through `Pipeline.send`.
+"""The way of every request of this library: `Pipeline.send`.
 
-An attempt goes: slot of the rate limiter, place at the gate, a last look at the block, then the
-request is built, signed and sent; its answer is classified, and a 429 or 418 blocks everyone
-before anything else is done with it. Whether there is another attempt is for `retry` to say.
+For each attempt it acquires a slot of the rate limiter, passes the gate, and checks that nothing
+forbids sending any more. Then `exchange` signs and sends the request and reads its answer. A 429 or
+418 blocks all calls before anything else is done with it. Whether another attempt follows is
+decided in `retry`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import logging
 import math
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from ..endpoint import Endpoint, Priority
 from ..errors import (
@@ -26,7 +27,7 @@ from ..hooks import AttemptEnded, Blocked, Hook, emit
 from ..logs import log
 from ..ownership import Owner
 from ..retry import RetryPolicy, Trace, next_delay
-from .answer import BLOCKING_BODY_WITHIN, Answer
+from .answer import BLOCKING_BODY_TIMEOUT, Answer
 from .call import Call, QueryValue, Response, prepare
 from .cancel_scope import CancelScope
 from .exchange import Exchange
@@ -56,22 +57,42 @@ __all__ = ["Pipeline"]
 
 T = TypeVar("T")
 
-# Seconds for which the server may still come to count a request, where the attempt has no limit.
-_STILL_COUNTED: Final = 60.0
-# Seconds that a read on which a close hangs may take in all: it is made again rather than waited
-# for. The slowest answer that was recorded took 7.3 s.
-_LONGEST_LOOKUP: Final = 10.0
-# Seconds after which a call that has a slot looks again whether the block is over.
-_LOOK_AGAIN: Final = 1.0
-# `aclose` gives calls so many turns of the event loop to end; the second half, with a pause in
-# each, is for a limiter of the user's that takes its time.
-_TURNS_TO_END: Final = 100
+# Seconds in which the server may still count an unanswered request, if the attempt has no timeout.
+_DEFAULT_LATE: Final = 60.0
+# Maximum seconds for a read that a close depends on: repeating it is faster than waiting for it.
+# The slowest answer recorded took 7.3 s.
+_LOOKUP_TIMEOUT: Final = 10.0
+# Maximum seconds after which a blocked call tries again.
+_RECHECK_INTERVAL: Final = 1.0
+# Iterations of the event loop that `aclose` gives calls to end. Each of the second half waits a
+# little, for a limiter of the user's that is slow to give up.
+_CLOSE_ITERATIONS: Final = 100
+
+
+class _Attempt(Generic[T]):
+    """The state of one attempt, which also has to be right if the attempt is cancelled."""
+
+    __slots__ = ("call", "late", "pause", "sent", "slot_by", "started", "trace", "waited")
+
+    def __init__(self, call: Call[T], trace: Trace, slot_by: float, started: float) -> None:
+        self.call = call
+        self.trace = trace
+        self.slot_by = slot_by
+        self.started = started
+        self.waited = 0.0
+        """Seconds from the start until the request was sent."""
+        self.pause: float | None = None
+        """Seconds to wait before the next try, if nothing may be sent now."""
+        self.sent = False
+        """Whether the request may have left."""
+        self.late = 0.0
+        """Seconds in which the server may still count the request, see `RateLimiter.release`."""
 
 
 class Pipeline:
-    """Sends requests. See the module's text for the way they take."""
+    """Sends the requests of one client, see the module's docstring."""
 
-    def __init__(  # noqa: PLR0913 - the parts of the way out, each from the client
+    def __init__(  # noqa: PLR0913 - its parts, by name
         self,
         *,
         http: httpx.AsyncClient,
@@ -87,13 +108,14 @@ class Pipeline:
         hooks: Sequence[Hook],
     ) -> None:
         self.retry = retry
-        self.closed = False
+        self.closed: bool = False
         self._requests = RequestFactory(http, base_url, headers, timeout)
         self._prefix = base_url.raw_path.rstrip(b"/").decode("ascii")
         self._auth = auth
         self._calls = CancelScope()
-        self._exchange = Exchange(http, auth, self._calls, max_response_bytes)
         self._limiter = GuardedLimiter(limiter, self._calls)
+        pause = partial(self._limiter.pause, BLOCKING_BODY_TIMEOUT)
+        self._exchange = Exchange(http, auth, self._calls, max_response_bytes, on_refusal=pause)
         self._gate = gate
         self._timeout = timeout
         self._attempt_timeout = attempt_timeout
@@ -113,7 +135,7 @@ class Pipeline:
         entity_id: int | None = None,
         slot_within: float | None = None,
     ) -> Response[T]:
-        """Send one call, again where that is safe, and return its parsed answer.
+        """Send one call, repeat it if that is safe and necessary, and return its parsed answer.
 
         Args:
             endpoint: the operation.
@@ -121,17 +143,17 @@ class Pipeline:
             query: query parameters; None values are left out.
             json: a JSON body.
             options: the options of a call.
-            trace: takes down what happens; for whoever may have to cancel the call.
+            trace: records what happens, for a caller that may have to cancel the call.
             priority: who goes first; default: the endpoint's own.
-            entity_id: the entity that the answer has to be about.
-            slot_within: seconds within which a slot is needed, after which the request would come
-                too late; it does not shorten the wait for the answer.
+            entity_id: id that the answer must have.
+            slot_within: maximum seconds to wait for a slot; it does not limit the wait for the
+                answer.
 
         Raises:
             ConfigurationError: made in another process, or in use on another event loop.
             InvalidRequestError: an argument that cannot be sent.
-            RequestNotSentError: nothing left; also when the deadline leaves no time for it.
-            OutcomeUnknownError: no answer that could be understood.
+            RequestNotSentError: nothing was sent, for example before the deadline.
+            OutcomeUnknownError: the request may have left and was not answered.
             ResponseDecodeError: a 2xx whose body could not be understood, or is about another
                 entity.
             APIStatusError: the server answered with an error status.
@@ -156,7 +178,8 @@ class Pipeline:
         if self.closed:
             raise after_closing(call, trace)
         if deadline is not None and not deadline:
-            raise after_deadline(call, trace, deadline)  # not even the first step is in time
+            # asyncio.timeout(0) cancels only at the first await that suspends: too late.
+            raise after_deadline(call, trace, deadline)
         task = self._calls.enter()
         try:
             if deadline is None:
@@ -164,32 +187,32 @@ class Pipeline:
             async with asyncio.timeout(deadline) as limit:
                 return await self._attempts(call, trace, limit.when())
         except TimeoutError:
-            pass  # raised below, outside, so that no other error is attached
+            pass  # our error is raised below, so that this one is not attached to it
         except asyncio.CancelledError:
             if not self._calls.caused(task):
                 raise
         finally:
             self._calls.leave(task)
-        raise self._cut_short(call, trace, deadline)
+        raise self._interrupted(call, trace, deadline)
 
-    def _cut_short(self, call: Call[T], trace: Trace, deadline: float | None) -> ThreeCommasError:
-        """Return the error of a call that was ended by its deadline or with the client."""
+    def _interrupted(self, call: Call[T], trace: Trace, deadline: float | None) -> ThreeCommasError:
+        """Return the error of a call that its deadline or `aclose` has ended."""
         trace.unknown |= trace.in_flight and call.unsafe
         if self.closed or deadline is None:
             return after_closing(call, trace)
         return after_deadline(call, trace, deadline)
 
     async def aclose(self) -> None:
-        """End all calls that are under way: after this nothing is sent."""
+        """End all calls that are under way; nothing is sent any more."""
         self.closed = True
-        for turn in range(_TURNS_TO_END):
+        for iteration in range(_CLOSE_ITERATIONS):
             if not self._calls:
                 return
-            self._calls.end_all()
-            await asyncio.sleep(0 if turn < _TURNS_TO_END // 2 else 0.01)
+            self._calls.cancel_all()
+            await asyncio.sleep(0 if iteration < _CLOSE_ITERATIONS // 2 else 0.01)
 
     async def _attempts(self, call: Call[T], trace: Trace, deadline: float | None) -> Response[T]:
-        """Make attempts until one is done or the policy gives up."""
+        """Make attempts until one succeeds or the retry policy gives up."""
         attempts = refusals = 0
         refused: RateLimitError | None = None
         slot_by = math.inf
@@ -210,129 +233,139 @@ class Pipeline:
                 break
             await asyncio.sleep(delay)
         if isinstance(failure, RequestNotSentError) and failure is not trace.last_error:
-            # "No slot in time" after a 429 is the 429: it says why, and until when.
+            # If there is no slot in time after a 429, raise the 429: it says why, and until when.
             raise refused or trace.explain(failure)
         raise failure
 
     async def _attempt(
         self, call: Call[T], trace: Trace, deadline: float | None, slot_by: float
     ) -> Response[T]:
-        """Wait for a slot and a place, then make one attempt."""
+        """Wait for a slot and the gate, then make one attempt.
+
+        Args:
+            call: what to send.
+            trace: records what happens.
+            deadline: event loop time at which the call ends; None without one.
+            slot_by: event loop time by which a slot is needed.
+        """
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        attempt = _Attempt(call, trace, slot_by, loop.time())
         if slot_by < math.inf:
             deadline = min(slot_by, math.inf if deadline is None else deadline)
         closing = call.unsafe and call.priority <= Priority.CLOSE
-        pause: float | None = None
-        while True:
-            if pause is not None:
-                await asyncio.sleep(pause)
+        result: Response[T] | ThreeCommasError | None = None
+        while result is None:
+            if attempt.pause is not None:
+                await asyncio.sleep(attempt.pause)
             permit = await self._limiter.acquire(call.priority, call.endpoint.bucket, deadline)
-            sent, still_counted = False, 0.0
             try:
                 await self._gate.enter(call.priority, closing=closing)
                 try:
-                    if too_late := self._too_late(call, trace, slot_by):
-                        raise trace.explain(too_late)
-                    if not self._limiter.may_send(permit):
-                        # A 429 came in while this one stood at the gate. A limiter that gives out
-                        # slots all the same may not keep everybody else from their turns.
-                        pause = min(self._limiter.held_for(), _LOOK_AGAIN)
-                        continue
-                    request = self._requests.make(call)
-                    request.on_head = self._see_head
-                    request.check = partial(self._kept_back, call, trace, slot_by, permit)
-                    trace.leave()
-                    waited = loop.time() - began
-                    longest = self._longest(call)
-                    sent, still_counted = True, longest or _STILL_COUNTED
-                    answer = await self._carry(call, request, longest)
-                    sent = not isinstance(answer, RequestNotSentError)
-                    if isinstance(answer, (Answer, ResponseDecodeError)):
-                        still_counted = 0.0
-                    result = await self._understand(call, request, answer)
+                    result = await self._send_with(permit, attempt)
                 finally:
                     self._gate.leave()
             finally:
-                await self._limiter.release(permit, sent=sent, late=still_counted)
-            # Not before: whoever is cancelled with an answer in hand has not delivered it.
-            if isinstance(result, Response):
-                trace.in_flight = False
-            else:
-                trace.fail(result)
-            self._tell(call, trace, result, waited, loop.time() - began - waited)
-            if isinstance(result, Response):
-                return result
-            raise result
+                await self._limiter.release(permit, sent=attempt.sent, late=attempt.late)
+        # Only now: a call that is cancelled above has not delivered its answer.
+        if isinstance(result, Response):
+            trace.in_flight = False
+        else:
+            trace.fail(result)
+        self._report(attempt, result, loop.time() - attempt.started - attempt.waited)
+        if isinstance(result, Response):
+            return result
+        raise result
+
+    async def _send_with(
+        self, permit: Permit, attempt: _Attempt[T]
+    ) -> Response[T] | ThreeCommasError | None:
+        """Send the request with this permit; None if nothing may be sent with it now.
+
+        Raises:
+            RequestNotSentError: the attempt must not be made any more.
+        """
+        call = attempt.call
+        if error := self._obsolete(attempt):
+            raise attempt.trace.explain(error)
+        if not self._limiter.may_send(permit):
+            # A block has begun since the slot was acquired, or the permit has expired. Free slot
+            # and gate before the next try: others must not wait for a call that cannot be sent.
+            attempt.pause = min(self._limiter.silent_for(), _RECHECK_INTERVAL)
+            return None
+        request = self._requests.make(call)
+        request.check = partial(self._check_before_sending, attempt, permit)
+        attempt.trace.leave()
+        attempt.waited = asyncio.get_running_loop().time() - attempt.started
+        timeout = self._attempt_timeout_of(call)
+        attempt.sent, attempt.late = True, timeout or _DEFAULT_LATE
+        answer = await self._exchange_request(call, request, timeout)
+        attempt.sent = not isinstance(answer, RequestNotSentError)
+        if isinstance(answer, (Answer, ResponseDecodeError)):
+            attempt.late = 0.0
+        return await self._interpret(call, request, answer)
 
     def redact(self, text: str) -> str:
         """Return a server's text without the key that it may have echoed, see `SigningAuth`."""
         return self._auth.redact(text)
 
-    def _too_late(self, call: Call[T], trace: Trace, slot_by: float) -> RequestNotSentError | None:
-        """Return why an attempt may not leave any more; None while it may."""
+    def _obsolete(self, attempt: _Attempt[T]) -> RequestNotSentError | None:
+        """Return an error if the attempt must not be made any more."""
         if self.closed:
-            return closed_before(call)
-        if trace.final:
-            return stopped(call)
-        if slot_by < asyncio.get_running_loop().time():
-            return slot_too_late(call)
+            return closed_before(attempt.call)
+        if attempt.trace.final:
+            return stopped(attempt.call)
+        if attempt.slot_by < asyncio.get_running_loop().time():
+            return slot_too_late(attempt.call)
         return None
 
-    def _kept_back(
-        self, call: Call[T], trace: Trace, slot_by: float, permit: Permit
+    def _check_before_sending(
+        self, attempt: _Attempt[T], permit: Permit
     ) -> RequestNotSentError | None:
-        """Return why an attempt whose connection is made may not leave; None where it may."""
-        if too_late := self._too_late(call, trace, slot_by):
-            return too_late
-        return None if self._limiter.may_send(permit) else blocked_meanwhile(call)
+        """Return an error if the request must not be sent over its new connection any more."""
+        if error := self._obsolete(attempt):
+            return error
+        return None if self._limiter.may_send(permit) else blocked_meanwhile(attempt.call)
 
-    def _see_head(self, head: Answer) -> None:
-        if head.blocks:
-            self._limiter.hold(BLOCKING_BODY_WITHIN)
-
-    def _longest(self, call: Call[T]) -> float | None:
-        """Return how many seconds one attempt may take in all; None without a limit."""
-        longest = self._longest_of_any(call)
-        if call.priority is Priority.IN_QUESTION and not call.unsafe:
-            return min(longest or math.inf, _LONGEST_LOOKUP)
-        return longest
-
-    def _longest_of_any(self, call: Call[T]) -> float | None:
+    def _attempt_timeout_of(self, call: Call[T]) -> float | None:
+        """Return the maximum seconds of one attempt; None without a limit."""
         if self._attempt_timeout is not None:
-            return self._attempt_timeout
-        if call.timeout is not None:
-            return 3 * call.timeout
-        phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
-        return None if None in phases else sum(phase for phase in phases if phase is not None)
+            timeout = self._attempt_timeout
+        elif call.timeout is not None:
+            timeout = 3 * call.timeout  # connect, write and read
+        else:
+            phases = (self._timeout.connect, self._timeout.write, self._timeout.read)
+            timeout = sum(math.inf if phase is None else phase for phase in phases)
+        if call.priority is Priority.IN_DOUBT and not call.unsafe:
+            timeout = min(timeout, _LOOKUP_TIMEOUT)
+        return timeout if timeout < math.inf else None
 
-    async def _carry(
-        self, call: Call[T], request: Request, longest: float | None
+    async def _exchange_request(
+        self, call: Call[T], request: Request, timeout: float | None
     ) -> Answer | ThreeCommasError:
         try:
-            return await self._exchange.send(call, request, longest)
+            return await self._exchange.send(call, request, timeout)
         except asyncio.CancelledError:
             if request.head is not None and request.head.blocks:
-                await self._understand(call, request, request.head)  # a 429 blocks all the same
+                await self._interpret(call, request, request.head)  # for the block that it sets
             raise
 
-    async def _understand(
+    async def _interpret(
         self, call: Call[T], request: Request, answer: Answer | ThreeCommasError
     ) -> Response[T] | ThreeCommasError:
-        """Turn an answer into data or an error; after a 429 or 418, block everyone first."""
+        """Turn an answer into data or an error; after a 429 or 418, block all calls first."""
         if isinstance(answer, ThreeCommasError):
             return answer
         if answer.fate is Fate.DONE:
-            return await self._exchange.understand(call, request, answer)
+            return await self._exchange.parse(call, request, answer)
         bucket = call.endpoint.bucket
-        # Which of the two limits was met, nobody says: the longer refusal may be in force.
+        # The answer does not say which of the two limits was exceeded: assume the longer penalty.
         penalty = max(self._limiter.penalty, bucket.penalty if bucket else 0.0)
-        redacted = self._exchange.redacted(answer, request)
+        redacted = self._exchange.redact(answer, request)
         error, block = refusal(call, redacted, penalty=penalty)
         if block is not None:
             await self._block(error, block.seconds)
         if answer.blocks:
-            self._limiter.let_go()
+            self._limiter.resume()
         return error
 
     async def _block(self, error: APIStatusError, seconds: float) -> None:
@@ -340,30 +373,27 @@ class Pipeline:
             log.warning("nothing is sent for %.0f s: %s", seconds, error)
         emit(self._hooks, Blocked(status_code=error.status_code, seconds=seconds))
 
-    def _tell(
-        self,
-        call: Call[T],
-        trace: Trace,
-        result: Response[T] | ThreeCommasError,
-        waited: float,
-        elapsed: float,
+    def _report(
+        self, attempt: _Attempt[T], result: Response[T] | ThreeCommasError, elapsed: float
     ) -> None:
+        """Log an attempt that has ended, and call the hooks."""
+        call = attempt.call
         if not self._hooks and not log.isEnabledFor(logging.DEBUG):
             return
         fate = Fate.DONE if isinstance(result, Response) else result.fate
         status_code: int | None = getattr(result, "status_code", None)
         log.debug(
             "%s %s: %s, status %s, waited %.3f s, took %.3f s",
-            *(call.endpoint.method, call.path, fate.value, status_code, waited, elapsed),
+            *(call.endpoint.method, call.path, fate.value, status_code, attempt.waited, elapsed),
         )
         if self._hooks:
             event = AttemptEnded(
                 method=call.endpoint.method,
                 path=call.path,
-                attempt=trace.attempts,
+                attempt=attempt.trace.attempts,
                 fate=fate,
                 status_code=status_code,
-                waited=waited,
+                waited=attempt.waited,
                 elapsed=elapsed,
                 error=None if isinstance(result, Response) else result,
             )

@@ -1,4 +1,7 @@
-"""Answers with an error status: which error each is, and for how long it lets nothing leave."""
+"""Answers with an error status: the error for each, and the block that a 429 or 418 sets.
+
+The answer is redacted before, and `pipeline` applies the block.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attrs import frozen
 
-from ..error_body import read_error_body
 from ..errors import (
     APIStatusError,
     AuthenticationError,
@@ -25,6 +27,7 @@ from ..errors import (
     UnprocessableEntityError,
     fate_of_status,
 )
+from ..text import read_error_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +38,6 @@ __all__ = ["Block", "Redacted", "api_status_error", "read_block", "refusal"]
 
 T = TypeVar("T")
 
-# One table from status to class.
 _BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
@@ -46,8 +48,9 @@ _BY_STATUS: dict[int, type[APIStatusError]] = {
     429: RateLimitError,
 }
 
-# A refused plan is told from a rate by its words: no code for it is documented. A text that speaks
-# of both ("rate limit of your plan") is about the rate: plans differ in their limits too.
+# Whether an answer refuses the subscription plan or the rate shows in its words only: no code for
+# it is documented. A text about both ("rate limit of your plan") is about the rate, because plans
+# differ in their limits too.
 _PLAN_WORDS = re.compile(r"\b(plan|subscription|subscribe|upgrade|tariff)\b", re.IGNORECASE)
 _RATE_WORDS = re.compile(
     r"\b(rate|too many|next request|retry|limit of \d+)\b"
@@ -56,20 +59,20 @@ _RATE_WORDS = re.compile(
     re.IGNORECASE,
 )
 
-
-# The server names whole seconds, so the block may last up to one second longer than it says.
+# Seconds to add to a named time: it has whole seconds, so the block may end up to one second later.
 _BLOCK_MARGIN = 1.0
-# The shortest ban documented, for a 418 that does not say until when.
+# Seconds of the shortest documented ban, for a 418 that does not say how long.
 _SHORTEST_BAN = 120.0
-# A `Date` further off than this is the server's mistake, not ours.
-_BELIEVABLE_SKEW = timedelta(days=1)
-_LONGEST_BLOCK = 3 * 24 * 3600.0
+# A `Date` header further off than this is wrong; the local clock is used instead.
+_MAX_SKEW = timedelta(days=1)
+# Maximum seconds of a block: the longest documented ban.
+_MAX_BLOCK = 3 * 24 * 3600.0
 
 _NEXT_REQUEST = re.compile(r"next request at (\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)", re.IGNORECASE)
 
 
 class Redacted(NamedTuple):
-    """What errors tell of an answer; key and signature, which it may echo, are blotted out."""
+    """The parts of an answer for use in errors, without the key and signature it may echo."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -83,7 +86,7 @@ def refusal(
     """Return the error for an answer with an error status, and the block that it sets.
 
     Args:
-        call: what was asked.
+        call: the answered call.
         answer: the answer.
         penalty: seconds of block to assume for a 429 that names no time.
     """
@@ -117,19 +120,19 @@ def api_status_error(  # noqa: PLR0913 - the facts of one answer
     retry_at: datetime | None = None,
     time_named: bool = False,
 ) -> APIStatusError:
-    """Make the error for a complete answer with an error status.
+    """Return the error for a complete answer with an error status.
 
     Args:
         status_code: HTTP status of the answer.
         method: verb of the request.
         path: path of the request, without host and query.
         body: the answer's body as text, without key and signature.
-        unsafe: the request changes something, so that an answer which does not say whether it was
-            carried out (5xx, a redirect, 408, a 404 of something in between) is marked as one that
-            may have taken effect.
+        unsafe: whether the request changes something. If so, the error of an answer that leaves
+            open whether it was carried out (5xx, a redirect, 408, a 404 of a gateway) has
+            `may_have_taken_effect` set.
         request_id: the answer's `X-Request-Id`.
         retry_at: when requests are accepted again, after a 429 or 418.
-        time_named: the server itself named that time, so it speaks of the rate and not of the plan.
+        time_named: whether the server named that time; then it refuses the rate, not the plan.
     """
     error, description, attributes, plain = read_error_body(body)
     facts: dict[str, Any] = {
@@ -146,8 +149,8 @@ def api_status_error(  # noqa: PLR0913 - the facts of one answer
     }
     if status_code == 400 and says_not_found(error):  # noqa: PLR2004 - an HTTP status
         return NotFoundError(**facts)
-    said = f"{error or plain} {description or ''}"
-    if _refuses_plan(status_code, said, time_named=time_named):
+    text = f"{error or plain} {description or ''}"
+    if _refuses_plan(status_code, text, time_named=time_named):
         return PlanLimitError(**facts)
     if status_code >= 500:  # noqa: PLR2004 - an HTTP status
         return ServerError(**facts)
@@ -157,14 +160,14 @@ def api_status_error(  # noqa: PLR0913 - the facts of one answer
     return kind(**facts)
 
 
-def _refuses_plan(status_code: int, said: str, *, time_named: bool) -> bool:
+def _refuses_plan(status_code: int, text: str, *, time_named: bool) -> bool:
     """Return whether an answer refuses the subscription plan, not the rate or a permission."""
-    said = said.replace("_", " ")
-    if not _PLAN_WORDS.search(said):
+    text = text.replace("_", " ")
+    if not _PLAN_WORDS.search(text):
         return False
     if status_code == 403:  # noqa: PLR2004 - an HTTP status
         return True
-    return status_code == 429 and not time_named and not _RATE_WORDS.search(said)  # noqa: PLR2004
+    return status_code == 429 and not time_named and not _RATE_WORDS.search(text)  # noqa: PLR2004
 
 
 def says_not_found(error: str | None) -> bool:
@@ -177,12 +180,12 @@ def says_not_found(error: str | None) -> bool:
 
 @frozen
 class Block:
-    """A refusal of everything for a while.
+    """A time during which the server refuses all requests.
 
     Attributes:
-        seconds: how long.
-        retry_at: aware UTC time at which it is over.
-        named: the server said how long; else it is the penalty assumed.
+        seconds: its length.
+        retry_at: its end, as an aware UTC time.
+        named: whether the server named the time; if not, it is assumed.
     """
 
     seconds: float
@@ -195,19 +198,19 @@ def read_block(
 ) -> Block:
     """Read from a 429 or 418 how long nothing may be sent.
 
-    The time that the server names in its text counts, else its `Retry-After` header, else the
-    documented penalty. A named time is held against the answer's own `Date`, so that a wrong clock
-    here does no harm; one that is over already is not believed.
+    The time named in the body counts, else the `Retry-After` header, else the documented penalty. A
+    named time is compared with the answer's own `Date`, so that a wrong local clock does no harm;
+    one in the past is ignored.
 
     Args:
         status_code: 429 or 418.
         headers: the answer's headers, names in lower case or case-insensitive.
         body: the answer's body.
         penalty: seconds to assume for a 429 that names no time.
-        now: aware time here.
+        now: the local time, aware.
     """
     server_now = _http_date(headers.get("date")) or now
-    if abs(server_now - now) > _BELIEVABLE_SKEW:
+    if abs(server_now - now) > _MAX_SKEW:
         server_now = now
     seconds = _named_seconds(body, server_now)
     if seconds is None:
@@ -215,7 +218,7 @@ def read_block(
     named = seconds is not None
     if seconds is None:
         seconds = _SHORTEST_BAN if status_code == 418 else penalty  # noqa: PLR2004 - HTTP status
-    seconds = min(seconds, _LONGEST_BLOCK)
+    seconds = min(seconds, _MAX_BLOCK)
     return Block(seconds, datetime.fromtimestamp(now.timestamp() + seconds, UTC), named)
 
 
@@ -227,7 +230,7 @@ def _named_seconds(body: str, now: datetime) -> float | None:
         named = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
     except ValueError:
         return None
-    return _ahead(named, now)
+    return _seconds_until(named, now)
 
 
 def _retry_after_seconds(value: str | None, now: datetime) -> float | None:
@@ -237,11 +240,12 @@ def _retry_after_seconds(value: str | None, now: datetime) -> float | None:
         seconds = float(value)
     except ValueError:
         named = _http_date(value)
-        return None if named is None else _ahead(named, now)
+        return None if named is None else _seconds_until(named, now)
     return seconds if 0 < seconds < math.inf else None
 
 
-def _ahead(named: datetime, now: datetime) -> float | None:
+def _seconds_until(named: datetime, now: datetime) -> float | None:
+    """Return the seconds until a named time, with a margin; None if it has passed."""
     seconds = (named - now).total_seconds()
     return seconds + _BLOCK_MARGIN if seconds > 0 else None
 

@@ -1,9 +1,9 @@
-"""The connections: one HTTP connection for each call under way.
+"""The connections of one client, without a pool: each call under way has one for itself.
 
-A connection pool searches its queue on every request and release, so its cost grows with the
-calls that wait in it; a connection that has one caller at a time costs a fraction. Who may be
-under way is decided before a request is even built (`Gate`), so none here ever has a second caller,
-and no call can fail for want of a connection (`PoolTimeout`).
+httpcore's pool scans its queue on every request and release, so its cost grows with the waiting
+calls. Here the `Gate` limits the calls under way before a request is built: no connection is
+shared, and no call fails for lack of one (`PoolTimeout`). Idle connections are kept and reused if
+they provably hold nothing of an earlier answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpcore
 import httpx
 
 from ..config import is_loopback
-from .answer import MAX_RESPONSE_BYTES, Answer, answer_of, collect, decompressed, receive
+from .answer import MAX_RESPONSE_BYTES, Answer, answer_of, collect, decompress, receive
 from .backend import AsyncioBackend
 from .request import Request, target_of
 from .slots import KEEPALIVE, IdleConnections, OwnConnections
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .auth import SigningAuth
 
 __all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # httpx has an exception of the same name for each of httpcore's.
 _HTTPX_ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
@@ -51,11 +53,11 @@ _HTTPX_ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
 
 
 class ConnectionSlots(OwnConnections):
-    """Routes each request to an idle connection, or a new one.
+    """An httpx transport that sends each request over an idle connection, or a new one.
 
-    The last one used goes first, so that in quiet times the others expire. A connection over which
-    anything went wrong is dropped, and so is one that holds more than the answer that was asked
-    for, or was made by another process or for another event loop.
+    The one used last is taken first, so that the others expire in quiet times. A connection is
+    dropped if anything went wrong on it, if it holds more than the answer to its request, or if it
+    belongs to another process or event loop.
     """
 
     def __init__(
@@ -64,36 +66,33 @@ class ConnectionSlots(OwnConnections):
         tls: ssl.SSLContext | None,
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, url.port or _PORTS[url.scheme])
+        port = url.port or _DEFAULT_PORTS[url.scheme]
+        self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, port)
         self._tls = tls
         self._max_bytes = max_bytes
         self._backend = AsyncioBackend(encrypted=url.scheme == "https")
         self._idle = IdleConnections[httpcore.AsyncHTTPConnection]()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and read the whole answer, for whoever uses this as an httpx transport."""
+        """Send, and read the whole answer, see `httpx.AsyncBaseTransport`."""
         return answer_of(*await self.exchange(request, self._max_bytes))
 
     async def exchange(self, request: httpx.Request, max_bytes: int) -> tuple[Answer, bytes]:
-        """Send, and read the whole answer, before the connection is another's."""
+        """Send, and read the whole answer, before the connection is reused."""
         idle = self._idle.here()
-        connection = await self._take(idle)
+        connection = await self._take_idle(idle)
         extensions = request.extensions
-        is_new = connection is None
         if connection is None:
             connection = self._new_connection()
+            if isinstance(request, Request):  # over an idle connection it is sent at once
+                extensions = request.traced_extensions()
         try:
-            if isinstance(request, Request):
-                if is_new:
-                    extensions = request.asking_before_it_leaves()
-                else:  # it leaves at once, but to sign it may have taken a while
-                    request.leave()
             answer = await connection.handle_async_request(
                 _to_httpcore(request, self._origin, extensions)
             )
             head = Answer(answer.status, httpx.Headers(answer.headers), b"")
             if isinstance(request, Request):
-                request.answered(head)
+                request.receive_head(head)
             body = await collect(answer.aiter_stream(), head, max_bytes)
             await answer.aclose()
         except BaseException as error:
@@ -102,16 +101,16 @@ class ConnectionSlots(OwnConnections):
             if httpx_error is None:
                 raise
             raise httpx_error(str(error)) from error
-        if self._idle.keeps(idle) and _is_spent(connection):
+        if self._idle.keeps(idle) and _is_reusable(connection):
             idle.append(connection)
-        else:  # or it was closed meanwhile, and keeps none
+        else:
             await connection.aclose()
         return head, body
 
-    async def _take(
+    async def _take_idle(
         self, idle: list[httpcore.AsyncHTTPConnection]
     ) -> httpcore.AsyncHTTPConnection | None:
-        """Take an idle connection that still works."""
+        """Remove and return an idle connection that still works; None if there is none."""
         while idle:
             connection = idle.pop()
             if connection.is_available() and not connection.has_expired():
@@ -128,19 +127,16 @@ class ConnectionSlots(OwnConnections):
         )
 
     async def aclose(self) -> None:
-        """Close the idle connections; one in use is closed by its caller's failure."""
+        """Close the idle connections; `exchange` closes one in use when it is done."""
         for connection in self._idle.drop():
             await connection.aclose()
 
 
-_PORTS = {"http": 80, "https": 443}
+def _is_reusable(connection: httpcore.AsyncHTTPConnection) -> bool:
+    """Return whether no bytes are left that could be taken for the answer to the next request.
 
-
-def _is_spent(connection: httpcore.AsyncHTTPConnection) -> bool:
-    """Return whether nothing is left of the last answer that the next request could get.
-
-    h11 holds what came with the answer but is not part of it, and httpcore shows that nowhere in
-    public. Where it cannot be looked at, the connection is not used again.
+    h11 buffers bytes that follow the answer, and httpcore has no public access to them. A
+    connection whose buffer cannot be inspected is not reused.
     """
     http = getattr(connection, "_connection", None)
     parser = getattr(http, "_h11_state", None)
@@ -163,35 +159,45 @@ def _to_httpcore(
 
 
 class HTTPClient(httpx.AsyncClient):
-    """The httpx client of one `AsyncClient`, which sends to one address and keeps no cookies.
+    """The httpx client that an `AsyncClient` makes for itself.
 
-    `answer` goes the short way: what it leaves out (redirects, cookies, event hooks, environment
-    credentials) is either refused by this library or cannot be set on a client of its own, and
-    costs more than signing and parsing together.
+    `sign_and_send` bypasses `httpx.AsyncClient.send`. What that would add (redirects, cookies,
+    event hooks, credentials from the environment) is refused by this library or cannot be set on
+    such a client, and costs more CPU time than signing and parsing together.
     """
 
     def __init__(self, transport: httpx.AsyncBaseTransport, headers: dict[str, str]) -> None:
         super().__init__(transport=transport, headers=headers)
-        self._straight = transport
+        self._own_transport = transport
 
-    async def answer(self, request: Request, auth: SigningAuth | None, max_bytes: int) -> Answer:
+    @property
+    def has_own_connections(self) -> bool:
+        """Whether nobody's code but ours is between this client and the network."""
+        return isinstance(self._own_transport, OwnConnections)
+
+    async def sign_and_send(
+        self, request: Request, auth: SigningAuth | None, max_bytes: int
+    ) -> Answer:
         """Sign, send, and return the whole answer.
 
         Raises:
-            BodyError: it has come, but its body cannot be had.
-            httpx.TransportError: none has come.
+            BodyError: there is an answer, but its body cannot be read.
+            httpx.TransportError: there is no answer.
         """
         if auth is not None:
             await auth.sign(request)
-        if isinstance(self._straight, OwnConnections):
-            return await decompressed(*await self._straight.exchange(request, max_bytes), max_bytes)
-        request.extensions = request.asking_before_it_leaves()
-        response = await self._straight.handle_async_request(request)
+            request.check_before_sending()  # RSA signatures take time, and wait for each other
+        if isinstance(self._own_transport, OwnConnections):
+            return await decompress(
+                *await self._own_transport.exchange(request, max_bytes), max_bytes
+            )
+        request.extensions = request.traced_extensions()
+        response = await self._own_transport.handle_async_request(request)
         return await receive(response, max_bytes=max_bytes, request=request)
 
 
 def environment_proxy(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for a URL, as httpx does for its own clients."""
+    """Return the proxy for a URL from the environment, as httpx does for its own clients."""
     if is_loopback(url.host):
         return None
     proxies = getproxies()

@@ -1,1 +1,1 @@
-"""Frozen attrs classes, one file per resource, fields named as on the wire."""
+"""Frozen attrs classes, one module per resource; fields have the names of the JSON keys."""

@@ -1,7 +1,7 @@
 """The codes of the API as open enums.
 
-No complete list of any of these is documented. A code nobody knows stays a plain `str`, so compare
-with `==`, which works for both: `trade.status.basic_type == SmartTradeStatusCode.FAILED`.
+None of these lists is documented completely. An unknown code stays a plain `str`, so compare with
+`==`, which works for both: `trade.status.basic_type == SmartTradeStatusCode.FAILED`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ __all__ = [
 class SmartTradeStatusCode(StrEnum):
     """State of a whole smart trade.
 
-    The first eight are in the documentation's examples. The rest are codes that bots have met;
-    the documentation shows no trade that closed normally.
+    The first eight are in the examples of the documentation; the others have been seen by bots. The
+    documentation shows no trade that closed normally.
+
+    https://developers.3commas.io/smart-trades/smart-trade-entity
     """
 
     CREATED = "created"
@@ -42,7 +44,7 @@ class SmartTradeStatusCode(StrEnum):
 
 
 class TradeStatusCode(StrEnum):
-    """State of one trade: the position, a take-profit step, the stop loss, a partial exit.
+    """State of one trade inside a smart trade: entry, take-profit step, stop loss, partial exit.
 
     `position.status` at PANIC_SELL_PENDING means a forced *entry*, not a close.
     """
@@ -94,8 +96,10 @@ class OrderType(StrEnum):
 class DealStatusCode(StrEnum):
     """State of a deal.
 
-    Those from PANIC_SELL_PENDING on are in no documented list, but in examples, in an older
-    description, or met by bots.
+    Those from PANIC_SELL_PENDING on are not in the documented list; they come from examples, from
+    an older API description, or have been seen by bots.
+
+    https://developers.3commas.io/deals/deal-entity
     """
 
     BOUGHT = "bought"

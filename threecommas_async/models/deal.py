@@ -1,6 +1,6 @@
-"""The Deal entity: a position that a DCA bot opened.
+"""The Deal entity: a position opened by a DCA bot.
 
-As with smart trades only `id` and a status are demanded of an answer; see `smart_trade`.
+As with smart trades, an answer must contain only `id` and a status; see `smart_trade`.
 
 https://developers.3commas.io/deals/deal-entity
 """
@@ -19,7 +19,7 @@ __all__ = ["Deal", "DealBuyStep", "DealEvent", "DealTakeProfitStep"]
 
 @frozen(kw_only=True)
 class DealTakeProfitStep:
-    """One take-profit target; its id counts from 0. `status` is text for people, not a code."""
+    """One take-profit target; ids start at 0. `status` is a text for display, not a code."""
 
     id: int | None = None
     amount_percentage: Decimal | None = None
@@ -35,7 +35,7 @@ class DealTakeProfitStep:
 
 @frozen(kw_only=True)
 class DealBuyStep:
-    """A buy that is still to come."""
+    """A pending buy order."""
 
     price: Decimal | None = None
     filled: Decimal | None = None
@@ -43,7 +43,7 @@ class DealBuyStep:
 
 @frozen(kw_only=True)
 class DealEvent:
-    """A line of the deal's log."""
+    """An entry of the log of a deal."""
 
     message: str | None = None
     created_at: datetime | None = None
@@ -53,8 +53,8 @@ class DealEvent:
 class Deal:
     """A deal of a DCA bot.
 
-    Three keys end with a question mark on the wire; here they are `finished`, `cancellable` and
-    `panic_sellable`. Lists, and deals inside bots, come without `buy_steps` and `bot_events`.
+    Three JSON keys end with a question mark; here they are `finished`, `cancellable` and
+    `panic_sellable`. Lists, and deals inside bots, have no `buy_steps` and `bot_events`.
     """
 
     id: int
@@ -73,7 +73,7 @@ class Deal:
     from_currency_id: int | None = None
     to_currency_id: int | None = None
     localized_status: str | None = None
-    """Text for people, in the user's language."""
+    """Text for display, in the user's language."""
     finished: bool | None = field(default=None, metadata={"wire": "finished?"})
     cancellable: bool | None = field(default=None, metadata={"wire": "cancellable?"})
     """Stays true even while the deal is closing."""

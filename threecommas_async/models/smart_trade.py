@@ -1,9 +1,8 @@
 """The SmartTrade entity.
 
-Only `id` and a status code are demanded of an answer: a close that was carried out must be
-reported as such even when the server leaves a field out. Any other field may be missing or null; a
-scalar is then None, and an object is one with nothing in it, so that `trade.data.finished` never
-fails.
+An answer must contain only `id` and a status code, so that a close that was carried out is reported
+even if the server omits a field. If any other field is missing or null, a scalar is None and an
+object is an empty instance, so that `trade.data.finished` never fails.
 
 https://developers.3commas.io/smart-trades/smart-trade-entity
 """
@@ -63,14 +62,14 @@ class SmartTradeAccount:
 
 @frozen(kw_only=True)
 class SmartTradeStatus:
-    """Overall state of a smart trade. `type` and `basic_type` are equal wherever both were seen."""
+    """State of a whole smart trade. `type` and `basic_type` have always been seen equal."""
 
     basic_type: SmartTradeStatusCode | str | None = None
     type: SmartTradeStatusCode | str | None = None
     title: str | None = None
-    """Text for people, in the user's language."""
+    """Text for display, in the user's language."""
     error: str | None = None
-    """Why it failed; on failed smart trades only."""
+    """Reason of the failure; on failed smart trades only."""
 
     @property
     def code(self) -> SmartTradeStatusCode | str:
@@ -90,7 +89,7 @@ class TradeStatus:
 
 @frozen(kw_only=True)
 class SmartTradeLeverage:
-    """Leverage of a smart trade; only `enabled` where it is off."""
+    """Leverage of a smart trade; only `enabled` is set if it is off."""
 
     enabled: bool | None = None
     type: str | None = None
@@ -140,7 +139,7 @@ class Trailing:
 
 @frozen(kw_only=True)
 class ConditionalPrice:
-    """A trigger price and the feed (bid, ask, last) that is watched for it."""
+    """A trigger price and the price (`type`: bid, ask or last) that triggers it."""
 
     type: str | None = None
     value: Decimal | None = None
@@ -159,7 +158,7 @@ class PositionConditional:
 
 @frozen(kw_only=True)
 class Position:
-    """The entry order. Its `status` tells of the entry, never of the close."""
+    """The entry order. Its `status` is that of the entry, never that of the close."""
 
     type: OrderSide | str | None = None
     editable: bool | None = None
@@ -183,7 +182,7 @@ class StepPrice:
 
 @frozen(kw_only=True)
 class StepData:
-    """What may be done with a step now."""
+    """The actions that a step allows now."""
 
     cancelable: bool | None = None
     """Stays true even while the trade is closing."""
@@ -235,7 +234,7 @@ class StopLossConditional:
 
 @frozen(kw_only=True)
 class StopLossTimeout:
-    """Delay between trigger and order, in seconds."""
+    """Delay between trigger and order: `value` in seconds."""
 
     enabled: bool | None = None
     value: Decimal | None = None
@@ -243,7 +242,7 @@ class StopLossTimeout:
 
 @frozen(kw_only=True)
 class StopLoss:
-    """Stop-loss settings; only `enabled` where it is off."""
+    """Stop-loss settings; only `enabled` is set if it is off."""
 
     enabled: bool | None = None
     price_type: str | None = None
@@ -274,7 +273,7 @@ class ReduceFundsStep:
     id: int | None = None
     type: OrderType | str | None = None
     order_type: OrderType | str | None = None
-    """The name that the documentation gives `type`."""
+    """Same as `type`, under the name in the documentation."""
     status: TradeStatus = TradeStatus()
     units: ValueHolder = ValueHolder()
     price: ExecutedPrice = ExecutedPrice()
@@ -285,7 +284,7 @@ class ReduceFundsStep:
 
 @frozen(kw_only=True)
 class ReduceFunds:
-    """Partial exits asked for so far."""
+    """Partial exits requested so far."""
 
     steps: tuple[ReduceFundsStep, ...] = ()
 
@@ -346,7 +345,7 @@ class SmartTradeData:
     closed_amount: Decimal | None = None
     closed_total: Decimal | None = None
     commission: Decimal | None = None
-    """Fee rate of the exchange; a string or a number on the wire."""
+    """Fee rate of the exchange; a string or a number in JSON."""
     created_at: datetime | None = None
     updated_at: datetime | None = None
     closed_at: datetime | None = None

@@ -1,10 +1,10 @@
-"""Pacing: who may send when.
+"""Pacing of requests.
 
-Decided here: how many requests any window of time holds, who goes first, and for how long nothing
-is sent after a refusal. To write a limiter of your own, see `RateLimiter` and `Permit`.
+Decides how many requests leave in any rolling window, in which order waiting calls are served, and
+how long nothing is sent after a refusal. To write your own limiter, see `RateLimiter` and `Permit`.
 """
 
-from .limiter import NoLimit, Permit, RateLimiter, SlidingWindowLimiter
+from .limiter import NoLimit, Permit, RateLimiter, SlidingWindowLimiter, no_slot_error
 from .queue import Waiter, WaitQueue
 from .window import SlidingWindow
 
@@ -16,4 +16,5 @@ __all__ = [
     "SlidingWindowLimiter",
     "WaitQueue",
     "Waiter",
+    "no_slot_error",
 ]

@@ -1,4 +1,8 @@
-"""Waiting in line: closes before everything else, then first come."""
+"""A queue of tasks that wait for a slot: closes before everything else, then first come.
+
+It decides the order only. Whether the waiter at the head may be served is for its user to decide:
+the limiters and the gate of connections.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +20,32 @@ T = TypeVar("T")
 
 
 class Waiter(Generic[K, T]):
-    """One task's waiter in a line; its future is resolved with what it waited for."""
+    """One waiting task; its future is resolved with what it waits for."""
 
     __slots__ = ("arrival", "future", "kind", "priority")
 
     def __init__(
         self, future: asyncio.Future[T], priority: Priority, kind: K, arrival: int
     ) -> None:
-        self.future = future
-        self.priority = priority
-        self.kind = kind
-        self.arrival = arrival
+        self.future: asyncio.Future[T] = future
+        self.priority: Priority = priority
+        self.kind: K = kind
+        self.arrival: int = arrival
 
 
 class WaitQueue(Generic[K, T]):
-    """Places in order of priority, then of arrival; those of one kind are served in that order.
+    """Waiters in order of priority, then of arrival; those of one kind are served in that order.
 
     `K` is the kind of a waiter: what decides, beside its priority, whether it may be served. `T` is
-    what it is given. There are few kinds, and thousands may wait, any of whom may leave: nothing
-    that is done for one of them looks at all the others.
+    what it is given. There are few kinds but there may be thousands of waiters, and each may leave
+    at any moment: no operation on one waiter scans the others.
     """
 
     __slots__ = ("_arrivals", "_lanes", "_length")
 
     def __init__(self) -> None:
-        # An OrderedDict finds its first and loses one from the middle in constant time (a plain
-        # dict scans over those already gone).
+        # One lane per priority and kind. An OrderedDict finds its first entry and removes one from
+        # the middle in constant time (a plain dict scans over the entries deleted before).
         self._lanes: dict[Priority, dict[K, OrderedDict[Waiter[K, T], None]]] = {
             priority: {} for priority in Priority
         }
@@ -49,7 +53,7 @@ class WaitQueue(Generic[K, T]):
         self._length = 0
 
     def join(self, priority: Priority, kind: K) -> Waiter[K, T]:
-        """Take a place at the end of the line of this priority."""
+        """Add a waiter behind all others of this priority and kind."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._arrivals += 1
         waiter = Waiter(future, priority, kind, self._arrivals)
@@ -58,31 +62,31 @@ class WaitQueue(Generic[K, T]):
         return waiter
 
     def leave(self, waiter: Waiter[K, T]) -> None:
-        """Leave the line, served or not."""
+        """Remove a waiter, if it is still in the queue."""
         lane = self._lanes[waiter.priority].get(waiter.kind)
         if lane and waiter in lane:
             del lane[waiter]
             self._length -= 1
 
     def serve(self, waiter: Waiter[K, T], what: T) -> None:
-        """Give a place what it waits for."""
+        """Remove a waiter and resolve its future."""
         self.leave(waiter)
         waiter.future.set_result(what)
 
-    def firsts(self, priority: Priority) -> list[Waiter[K, T]]:
-        """Return who is served next of each kind, by arrival."""
-        firsts: list[Waiter[K, T]] = []
+    def heads(self, priority: Priority) -> list[Waiter[K, T]]:
+        """Return the first waiter of each kind with this priority, by arrival."""
+        heads: list[Waiter[K, T]] = []
         for lane in self._lanes[priority].values():
             while lane:
                 waiter = next(iter(lane))
                 if not waiter.future.done():
-                    firsts.append(waiter)
+                    heads.append(waiter)
                     break
                 self.leave(waiter)  # cancelled, but its task has yet to notice
-        return sorted(firsts, key=_by_arrival)
+        return sorted(heads, key=_by_arrival)
 
     def front(self, most: int) -> list[Waiter[K, T]]:
-        """Return so many of each priority and kind, in order."""
+        """Return the first `most` waiters of each priority and kind, by priority and arrival."""
         return [
             waiter
             for lanes in self._lanes.values()
@@ -94,11 +98,11 @@ class WaitQueue(Generic[K, T]):
         ]
 
     def of_kind(self, priority: Priority, kind: K) -> int:
-        """Return how many of a kind wait with this priority."""
+        """Return the number of waiters of a kind with this priority."""
         return len(self._lanes[priority].get(kind, ()))
 
     def __len__(self) -> int:
-        """Return how many wait."""
+        """Return the number of waiters."""
         return self._length
 
 

@@ -1,4 +1,7 @@
-"""The arithmetic of pacing: how many requests may go now, and when the next may. Pure."""
+"""The arithmetic of a rolling window: how many requests may go now, and when the next may.
+
+Pure: no clock and no waiting. The limiters of this process and of Redis both compute with it.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,28 @@ __all__ = ["SlidingWindow"]
 
 
 class SlidingWindow:
-    """How many requests may go now, and when the next may. Pure: no clock, no waiting.
+    """The slots of one limit. Each is free, *taken* or *held*.
 
-    Each request is first *taken* (on its way), then *held* (answered, still remembered by the
-    server), then free. All times are seconds on one clock of the caller's, which need not be
-    steady: it counts as standing still while it is behind what it has shown before.
+    A slot is *taken* while its request is on its way, then *held* while the server still counts the
+    answered request, then free again. All times are seconds on one clock of the caller's. It need
+    not be steady: while it is behind the latest time it has shown, it counts as standing still.
+
+    Args:
+        limit: requests per window.
+        window: length of the window in seconds.
     """
 
     __slots__ = ("_expiries", "_latest", "_taken", "limit", "window")
 
     def __init__(self, limit: int, window: float) -> None:
-        self.limit = limit
-        self.window = window
+        self.limit: int = limit
+        self.window: float = window
         self._taken = 0
         self._latest = -math.inf
-        self._expiries: list[float] = []  # in order
+        self._expiries: list[float] = []  # when each held slot comes free, in order
 
     def free(self, now: float) -> int:
-        """Return how many slots are free."""
+        """Return the number of free slots."""
         expiries = self._expiries
         if expiries and expiries[0] <= now:
             del expiries[: bisect_right(expiries, now)]
@@ -43,8 +50,8 @@ class SlidingWindow:
     def hold(self, now: float, late: float = 0.0) -> None:
         """Hold a taken slot: its answer arrived, or its attempt ended.
 
-        It comes free one window from now, or from `late` seconds beyond now: that long the server
-        may still come to count a request that was not answered.
+        The slot comes free one window after `now + late`. `late` is the number of seconds in which
+        the server may still count a request that was not answered.
         """
         self._taken -= 1
         expiries = self._expiries
@@ -62,36 +69,41 @@ class SlidingWindow:
         return self._expiries[0] if self._expiries else math.inf
 
     def not_before(self, kept: int, now: float) -> float:
-        """Return before when no more than `kept` slots can be free, whatever happens.
+        """Return the earliest time at which more than `kept` slots can be free.
 
-        Slots that are taken may come back at any moment, those that are held may not.
+        A taken slot may come back at any moment; a held one cannot.
         """
         self.free(now)
-        over = len(self._expiries) - (self.limit - kept)
-        return self._expiries[over] if over >= 0 else now
+        excess = len(self._expiries) - (self.limit - kept)
+        return self._expiries[excess] if excess >= 0 else now
 
     def available_at(self, nth: int, now: float) -> float:
-        """Return when the nth slot from now (0 is the next) is to be expected, as things stand.
+        """Return when to expect the nth slot from now (0 is the next), as things stand.
 
-        Slots still taken are expected one window from now, and every slot again one window after
-        each use.
+        Assumes that each taken slot comes free one window from now, and every slot again one window
+        after each use.
         """
         free = self.free(now)
-        rounds, place = divmod(nth, self.limit)
-        place -= free
+        rounds, index = divmod(nth, self.limit)
+        index -= free
+        # Slots come free in this order: held ones that expire within a window, the taken ones, then
+        # held ones that expire later (`late`).
         soon = bisect_right(self._expiries, now + self.window)
-        if place < 0:
+        if index < 0:
             at = now
-        elif place < soon:
-            at = self._expiries[place]
-        elif place < soon + self._taken:
+        elif index < soon:
+            at = self._expiries[index]
+        elif index < soon + self._taken:
             at = now + self.window
         else:
-            at = self._expiries[place - self._taken]
+            at = self._expiries[index - self._taken]
         return at + rounds * self.window
 
     def settled(self, now: float) -> SlidingWindow:
-        """Return a copy that holds from now what is taken here, as nobody is left to end it."""
+        """Return a copy in which all taken slots are held from now.
+
+        For a new event loop: the attempts that took them are gone with the loop before.
+        """
         copy = SlidingWindow(self.limit, self.window)
         copy._expiries, copy._latest = self._expiries.copy(), self._latest
         copy._taken = self._taken

@@ -1,4 +1,4 @@
-"""`RedisLimiter`: the line of one process, and the courier between it and Redis."""
+"""`RedisLimiter`: the wait queue of one process, and the task that syncs it with Redis."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..errors import ConfigurationError, RequestNotSentError
 from ..logs import log
 from ..ownership import Owner
 from ..rate_limit import Permit, SlidingWindowLimiter, Waiter, WaitQueue
-from .alone import Alone
-from .books import Books, Connection, Lease, Reply
 from .clock import uptime
+from .fallback import LocalShare
+from .store import Connection, Lease, RedisStore, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,38 +26,47 @@ if TYPE_CHECKING:
 __all__ = ["HEARTBEAT", "RedisLimiter"]
 
 HEARTBEAT = 1.0
-"""Seconds after which a process calls again while it waits."""
-LOOK = 0.1
-"""The same while it has permits, so that it soon knows of a block that another process has met."""
-_ENOUGH: Final = 1000  # doubtful permits to give back when Redis answers again; the rest expires
+"""Maximum seconds between calls to Redis while anything waits."""
+BLOCK_POLL = 0.1
+"""Maximum seconds between calls while this process has permits.
+
+Shorter, to learn soon of a block that another process has met.
+"""
+_MAX_RETURNED: Final = 1000
+"""Maximum number of permits to return after an outage that may have been granted meanwhile.
+
+The others expire.
+"""
 
 
 class _Permit(Permit):
-    __slots__ = ("alone", "lease", "name")
+    __slots__ = ("lease", "local", "name")
 
     def __init__(
-        self, name: str, lease: Lease, accounts: tuple[SlidingWindow, ...], alone: Permit | None
+        self, name: str, lease: Lease, windows: tuple[SlidingWindow, ...], local: Permit | None
     ) -> None:
-        super().__init__(accounts)
+        super().__init__(windows)
         self.name = name
         self.lease = lease
-        self.alone = alone  # what stands for it where it was given out without Redis
+        self.local = local  # the permit of the local share, if it was granted during an outage
 
     def usable(self) -> bool:
-        return uptime() <= self.lease.good_until
+        return uptime() <= self.lease.usable_until
 
 
-# What someone in line is told. None: Redis is lost, go on alone.
-_Answer: TypeAlias = _Permit | RequestNotSentError | None
-_Waiter: TypeAlias = Waiter[int, _Answer]  # its kind is the number of its endpoint's own budget
+# What a waiter gets. None: Redis is unreachable, use the local share.
+_Result: TypeAlias = _Permit | RequestNotSentError | None
+_Waiter: TypeAlias = Waiter[int, _Result]  # its kind is the number of its endpoint's own budget
 
 
 class RedisLimiter:
-    """The limiter of many processes: strict in every rolling window, closes first.
+    """A rate limiter shared by many processes: strict in every rolling window, closes first.
 
-    Use it as an async context manager, around the clients that use it: in the end it tells Redis
-    what came free last, and closes the connection. All who share a budget need the same settings.
-    One limiter serves one event loop at a time, in one process: make one in each.
+    Use it as an async context manager around the clients that share it: on exit it sends the last
+    updates to Redis and closes the connection. All processes that share a budget need the same
+    settings. A limiter belongs to one process and to one event loop at a time: make one in each.
+
+    https://developers.3commas.io/general-information/limits
 
     Args:
         redis: a URL (`redis://`, `rediss://` or `unix://`), or a client, which is never closed.
@@ -65,20 +74,20 @@ class RedisLimiter:
         window: length of the window in seconds.
         penalty: seconds nothing is sent after a 429 that does not say how long; documented: 300.
         reserve: slots that only closes may take; default a tenth of the limit, rounded down.
-        key: the name of the budget: who uses the same name in the same Redis shares. Its keys
-            begin with it, for all to see who have access, so it must not be the API key.
-        lease: seconds for which the permits of a process are kept that has crashed or does not
-            reach Redis. A living process renews them, however long an attempt takes. No request is
-            begun on one that was not renewed for half of that time, so the other half has to be
-            longer than an attempt takes.
-        on_lost: what to do when Redis does not answer. "raise": every call is refused before it
-            is sent. "share": nothing leaves for one window; then this process keeps to its share;
-            when Redis answers again, nothing leaves for another window.
-        share: this process's part of the limit when Redis is lost, for example 0.5 for one of two.
-        timeout: seconds without an answer after which Redis is lost.
+        key: name of the budget. All limiters with the same name in the same Redis share it. The
+            names of the keys in Redis contain it, so it must not be the API key.
+        lease: seconds for which Redis keeps the permits of a process that has crashed or cannot
+            reach it. A living process renews them, however long an attempt takes. No request is
+            started on a permit that was not renewed for half of that time, so the other half has
+            to be longer than an attempt takes.
+        on_lost: what to do when Redis does not answer. "raise": refuse every request before it is
+            sent. "share": send nothing for one window, then use this process's share; when Redis
+            answers again, send nothing for another window.
+        share: this process's fraction of the limit during an outage, such as 0.5 for one of two.
+        timeout: seconds without an answer after which Redis counts as lost.
 
     Raises:
-        ConfigurationError: a setting that cannot work.
+        ConfigurationError: a setting is out of range, or settings contradict each other.
     """
 
     def __init__(  # noqa: PLR0913 - settings, by name
@@ -100,12 +109,17 @@ class RedisLimiter:
         _check(on_lost in {"raise", "share"}, 'on_lost must be "raise" or "share"')
         _check((share is None) == (on_lost == "raise"), 'share belongs to on_lost="share"')
         whole = SlidingWindowLimiter(limit, window, penalty, reserve)
-        self._alone = None if share is None else Alone(whole, share)
-        self.limit, self.window = whole.limit, whole.window
-        self.penalty, self.reserve = whole.penalty, whole.reserve
-        self.key, self.lease, self.share, self.timeout = key, lease, share, timeout
+        self._local_share = None if share is None else LocalShare(whole, share)
+        self.limit: int = whole.limit
+        self.window: float = whole.window
+        self.penalty: float = whole.penalty
+        self.reserve: int = whole.reserve
+        self.key: str = key
+        self.lease: float = lease
+        self.share: float | None = share
+        self.timeout: float = timeout
         general = Bucket("general", limit, self.window, self.penalty)
-        self._books = Books(redis, key, general, self.reserve, lease)
+        self._store = RedisStore(redis, key, general, self.reserve, lease)
         self._heartbeat = min(HEARTBEAT, self.window)
         self._owner = Owner("the rate limiter")
         self._lost = False
@@ -127,21 +141,21 @@ class RedisLimiter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Tell Redis what it does not know yet, and close the connection if it came from a URL.
+        """Send the pending updates to Redis, and close the connection if it came from a URL.
 
         The limiter may be used again.
         """
         self._enter()
-        await self._tell()
-        # Whoever asks for a slot while one courier is ending begins another.
-        while self._courier is not None and not self._courier.done():
-            self._courier.cancel()
-            await asyncio.wait({self._courier})
+        await self._flush()
+        # In a loop: an `acquire` while one sync task is ending starts another.
+        while self._sync_task is not None and not self._sync_task.done():
+            self._sync_task.cancel()
+            await asyncio.wait({self._sync_task})
         for waiter in self._queue.front(len(self._queue)):
             self._queue.serve(waiter, RequestNotSentError("not sent: the rate limiter was closed"))
-        # Before the connection is closed, which takes time: whoever asks then opens a new one.
+        # Before the connection is closed, which takes time: an `acquire` meanwhile opens a new one.
         self._owner = Owner("the rate limiter")
-        await self._books.close()
+        await self._store.close()
 
     async def acquire(
         self, priority: Priority, *, bucket: Bucket | None = None, deadline: float | None = None
@@ -149,24 +163,28 @@ class RedisLimiter:
         """Wait for a slot, see `RateLimiter.acquire`.
 
         Raises:
-            RequestNotSentError: no slot before the deadline, or no Redis.
-            ConfigurationError: another process or event loop uses it.
+            RequestNotSentError: no slot comes free before the deadline, or Redis is unreachable.
+            ConfigurationError: the limiter belongs to another process or event loop.
         """
         self._enter()
-        own = self._books.number(bucket)
+        budget = self._store.budget_number(bucket)
         while True:
-            if self._alone and (alone := await self._alone.acquire(priority, bucket, deadline)):
-                return self._grant(f"{self._me}:alone-{next(self._names)}", own, uptime(), alone)
-            answer = await self._acquire(priority, own, deadline)
-            if isinstance(answer, RequestNotSentError):
-                raise answer
-            if answer is not None:
-                return answer
+            local = self._local_share and await self._local_share.acquire(
+                priority, bucket, deadline
+            )
+            if local:
+                name = f"{self._process_id}:local-{next(self._local_names)}"
+                return self._grant(name, budget, uptime(), local)
+            result = await self._acquire(priority, budget, deadline)
+            if isinstance(result, RequestNotSentError):
+                raise result
+            if result is not None:
+                return result
 
     async def release(self, permit: Permit, *, sent: bool, late: float = 0.0) -> None:
-        """End an attempt, see `RateLimiter.release`. Redis is told in the background.
+        """End an attempt, see `RateLimiter.release`. Redis is updated in the background.
 
-        It never suspends, so that nobody with an answer in hand can be cancelled here.
+        Never suspends, so that a task that has its response cannot be cancelled here.
         """
         try:
             now = self._enter()
@@ -174,45 +192,48 @@ class RedisLimiter:
             return  # the event loop was closed in mid-run; the permit expires by itself
         permit = cast("_Permit", permit)
         permit.end(now, sent=sent, late=late)
-        known = True
-        if self._alone is not None and permit.alone is not None:
-            await self._alone.release(permit.alone, sent=sent, late=late)
-            known = not self._lost
-        self._books.ended(permit.name, permit.lease.own, sent=sent, late=late, tell=known)
+        report = True
+        if self._local_share is not None and permit.local is not None:
+            await self._local_share.release(permit.local, sent=sent, late=late)
+            report = not self._lost
+        self._store.end_lease(permit.name, permit.lease.budget, sent=sent, late=late, report=report)
         self._wake()
 
     async def block(self, seconds: float) -> None:
-        """Let nothing leave for this long, anywhere. Returns when Redis knows, or is lost."""
-        self._books.block(self._enter() + seconds)
-        if self._alone is not None:
-            await self._alone.block(seconds)
-        await self._tell()
+        """Send nothing for this many seconds, in any process.
+
+        Returns when Redis has confirmed it or is unreachable.
+        """
+        self._store.block(self._enter() + seconds)
+        if self._local_share is not None:
+            await self._local_share.block(seconds)
+        await self._flush()
 
     def blocked_for(self) -> float:
-        """Return for how many seconds from now nothing may leave, as far as known here."""
-        return max(0.0, self._books.blocked_until - asyncio.get_running_loop().time())
+        """Return for how many seconds nothing may be sent, as far as this process knows."""
+        return max(0.0, self._store.blocked_until - asyncio.get_running_loop().time())
 
     def _enter(self) -> float:
-        """Return the time. On another event loop begin anew, but for what Redis has to know."""
+        """Return the time. On another event loop, start anew but keep the updates for Redis."""
         if self._owner.enter():
-            self._me = self._books.open()
-            self._names = count()
-            self._queue: WaitQueue[int, _Answer] = WaitQueue()
-            self._newcomers: list[tuple[_Waiter, float]] = []
-            self._outlooks: dict[int, SlidingWindow] = {}
-            self._go_back()
-            self._courier: asyncio.Task[None] | None = None
-            self._bell = asyncio.Event()
+            self._process_id = self._store.open()
+            self._local_names = count()
+            self._queue: WaitQueue[int, _Result] = WaitQueue()
+            self._new_deadlines: list[tuple[_Waiter, float]] = []
+            self._forecasts: dict[int, SlidingWindow] = {}
+            self._end_outage()
+            self._sync_task: asyncio.Task[None] | None = None
+            self._wakeup = asyncio.Event()
             self._call_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         return self._owner.time()
 
-    # --- the line
+    # --- the wait queue
 
-    async def _acquire(self, priority: Priority, own: int, deadline: float | None) -> _Answer:
-        waiter = self._queue.join(priority, own)
+    async def _acquire(self, priority: Priority, budget: int, deadline: float | None) -> _Result:
+        waiter = self._queue.join(priority, budget)
         timer = None
         if deadline is not None:
-            self._newcomers.append((waiter, deadline))
+            self._new_deadlines.append((waiter, deadline))
             timer = asyncio.get_running_loop().call_at(deadline, self._refuse, waiter)
         self._wake()
         try:
@@ -225,136 +246,139 @@ class RedisLimiter:
                 timer.cancel()
 
     async def _abandon(self, waiter: _Waiter) -> None:
-        """Leave the line; what was granted in the same moment goes back."""
+        """Leave the queue; release a permit that was granted at the same moment."""
         self._queue.leave(waiter)
         self._wake()
         if waiter.future.done() and not waiter.future.cancelled():
-            answer = waiter.future.result()
-            if isinstance(answer, _Permit):
-                await self.release(answer, sent=False)
+            result = waiter.future.result()
+            if isinstance(result, _Permit):
+                await self.release(result, sent=False)
 
-    def _grant(self, name: str, own: int, since: float, alone: Permit | None = None) -> _Permit:
-        accounts = self._books.accounts(own)
-        for account in accounts:
-            account.take()
-        return _Permit(name, self._books.took(name, own, since), accounts, alone)
+    def _grant(self, name: str, budget: int, since: float, local: Permit | None = None) -> _Permit:
+        windows = self._store.local_windows(budget)
+        for window in windows:
+            window.take()
+        return _Permit(name, self._store.start_lease(name, budget, since), windows, local)
 
-    def _name(self, waiter: _Waiter) -> str:
-        """Return what the permit is called that a place is to get."""
-        return f"{self._me}:{waiter.arrival}"
+    def _permit_name(self, waiter: _Waiter) -> str:
+        return f"{self._process_id}:{waiter.arrival}"
 
-    # --- the courier
+    # --- the background task that calls Redis
 
     def _wake(self) -> asyncio.Task[None]:
-        """Have Redis called now, or as soon as the call under way has ended."""
-        self._bell.set()
-        if self._courier is None or self._courier.done():
-            self._courier = asyncio.create_task(self._carry(), name="RedisLimiter")
-        return self._courier
+        """Call Redis now, or as soon as the call under way has ended."""
+        self._wakeup.set()
+        if self._sync_task is None or self._sync_task.done():
+            self._sync_task = asyncio.create_task(self._sync(), name="RedisLimiter")
+        return self._sync_task
 
-    async def _tell(self) -> None:
-        """Wait until Redis knows all there is to tell, or is lost."""
-        while self._books.untold:
+    async def _flush(self) -> None:
+        """Wait until Redis has confirmed all pending updates or is unreachable."""
+        while self._store.pending:
             either = {self._wake(), self._call_ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if self._lost:
                 return
 
-    async def _carry(self) -> None:
-        """Call Redis as long as there is anything to tell, to ask or to renew."""
+    async def _sync(self) -> None:
+        """Call Redis as long as there are updates, waiters or leases to renew."""
         while True:
-            self._bell.clear()
+            self._wakeup.clear()
             pause = await self._call()
             self._call_ended.set_result(None)
             self._call_ended = asyncio.get_running_loop().create_future()
-            if self._courier is not None and self._courier.cancelling():
-                return  # redis-py writes by asyncio.wait_for: before 3.12 that may swallow a cancel
+            if self._sync_task is not None and self._sync_task.cancelling():
+                return  # redis-py calls asyncio.wait_for, which may swallow a cancel before 3.12
             if not (
-                self._bell.is_set()
+                self._wakeup.is_set()
                 or self._queue
-                or self._books.untold
-                or self._books.live
-                or (self._lost and self._alone)
+                or self._store.pending
+                or self._store.in_flight
+                or (self._lost and self._local_share)
             ):
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._bell.wait()
+                    await self._wakeup.wait()
 
     async def _call(self) -> float:
-        """Call Redis once; return the seconds until the next call, if nobody wakes us before."""
-        waiters = self._queue.front(self.limit)  # of each kind no more than could be served at once
-        # The books know closes and the rest; who goes first among the closes is decided here.
+        """Call Redis once; return the maximum seconds until the next call."""
+        waiters = self._queue.front(self.limit)  # no more of each kind than could be served at once
+        # Redis knows two priorities only; the order among the closes is decided here.
         wants = [
-            (max(waiter.priority, Priority.CLOSE), waiter.kind, self._name(waiter))
+            (max(waiter.priority, Priority.CLOSE), waiter.kind, self._permit_name(waiter))
             for waiter in waiters
         ]
         since = uptime()
         try:
             async with asyncio.timeout(self.timeout):
-                reply = await self._books.call(wants)
-        except Exception as error:  # noqa: BLE001 - whatever it was, those in line must hear of it
+                reply = await self._store.call(wants)
+        except Exception as error:  # noqa: BLE001 - whatever it is, no waiter may be left hanging
             await self._on_loss(f"{type(error).__name__}: {error}".removesuffix(": "), waiters)
             return self._heartbeat
         if self._lost:
             log.warning("Redis answers again")
-            self._go_back()
+            self._end_outage()
         for waiter in (waiters[number - 1] for number in reply.granted):
-            permit = self._grant(self._name(waiter), waiter.kind, since)
-            if waiter.future.done():  # cancelled meanwhile
+            permit = self._grant(self._permit_name(waiter), waiter.kind, since)
+            if waiter.future.done():  # cancelled during the call
                 await self.release(permit, sent=False)
             else:
                 self._queue.serve(waiter, permit)
         now = self._owner.time()
-        self._look_out(reply, now)
+        self._check_deadlines(reply, now)
         pause = min(
-            max(0.0, self._books.renew_at - now),
-            min(LOOK, self._heartbeat) if self._books.live else self._heartbeat,
+            max(0.0, self._store.renew_at - now),
+            min(BLOCK_POLL, self._heartbeat) if self._store.in_flight else self._heartbeat,
         )
         if self._queue:
-            pause = min(pause, reply.wait, self._books.floor(reply, now) - now)
+            next_local = self._store.next_local_expiry(reply, now)
+            pause = min(pause, reply.wait, next_local - now)
         return pause
 
     # --- deadlines
 
-    def _look_out(self, reply: Reply, now: float) -> None:
-        """Take down when slots come free, and refuse newcomers who cannot have one in time."""
+    def _check_deadlines(self, reply: Reply, now: float) -> None:
+        """Update the forecasts, and refuse new waiters that cannot get a slot in time."""
         budgets = range(1, len(reply.rests) + 1)
-        self._outlooks = {number: self._books.outlook(reply, number, now) for number in budgets}
-        if self._books.untold:
-            return  # slots given back, perhaps: the next call follows at once
-        newcomers, self._newcomers = self._newcomers, []
-        for waiter, deadline in newcomers:
+        self._forecasts = {budget: self._store.forecast(reply, budget, now) for budget in budgets}
+        if self._store.pending:
+            return  # these may return slots, and the call that sends them follows at once
+        new_deadlines, self._new_deadlines = self._new_deadlines, []
+        for waiter, deadline in new_deadlines:
             if deadline < self._not_before(waiter, now):
                 self._refuse(waiter)
 
     def _windows(self, waiter: _Waiter, ahead: int) -> list[tuple[SlidingWindow, int]]:
-        """Return what bounds one in line, and how many slots of each are not for it.
+        """Return the windows that limit a waiter, each with the slots that it has to leave.
 
-        For each of its budgets that is what Redis has said of it, and this process's own account.
+        For each of its budgets: the forecast from the last reply, and this process's own window.
         """
-        kept = self.reserve if waiter.priority is Priority.NORMAL else 0
-        numbers = sorted({1, waiter.kind})
+        reserve = self.reserve if waiter.priority is Priority.NORMAL else 0
+        budgets = sorted({1, waiter.kind})
         windows = chain(
-            ((number, self._outlooks.get(number)) for number in numbers),
-            zip(numbers, self._books.accounts(waiter.kind), strict=True),
+            ((budget, self._forecasts.get(budget)) for budget in budgets),
+            zip(budgets, self._store.local_windows(waiter.kind), strict=True),
         )
-        return [(it, kept + ahead if number == 1 else 0) for number, it in windows if it]
+        return [
+            (window, reserve + ahead if budget == 1 else 0) for budget, window in windows if window
+        ]
 
     def _not_before(self, waiter: _Waiter, now: float) -> float:
-        """Return before when one in line certainly gets no slot.
+        """Return the earliest time at which a waiter could get a slot.
 
-        Those ahead may leave at any moment, and so may the slots of requests under way come back.
+        Waiters ahead may be cancelled, and requests in flight return their slots, at any moment:
+        neither is counted.
         """
         bounds = (window.not_before(kept, now) for window, kept in self._windows(waiter, ahead=0))
-        return max(self._books.blocked_until, *bounds)
+        return max(self._store.blocked_until, *bounds)
 
     def _refusal(self, waiter: _Waiter) -> RequestNotSentError:
         now = self._owner.time()
-        # With a limit of its own, one in line may be overtaken.
+        # Waiters for a limit of their own do not count: this one may overtake them.
         ahead = sum(self._queue.of_kind(p, 1) for p in Priority if p <= waiter.priority)
         times = (window.available_at(nth, now) for window, nth in self._windows(waiter, ahead))
-        available_in = max(0.0, max(self._books.blocked_until, *times) - now)
+        available_in = max(0.0, max(self._store.blocked_until, *times) - now)
         return RequestNotSentError(
             "not sent: the shared rate limit has no slot before the deadline, "
             f"the next one comes free in {available_in:.1f} s as things stand",
@@ -362,38 +386,41 @@ class RedisLimiter:
         )
 
     def _refuse(self, waiter: _Waiter) -> None:
-        """Tell one in line that it gets no slot before its deadline."""
+        """Fail a waiter that gets no slot before its deadline."""
         if not waiter.future.done():
             self._queue.leave(waiter)
             self._queue.serve(waiter, self._refusal(waiter))
-            self._wake()  # Redis must know that it waits no more
+            self._wake()  # Redis must learn that it no longer waits
 
-    # --- without Redis
+    # --- outages
 
-    async def _on_loss(self, reason: str, asked: Sequence[_Waiter]) -> None:
-        """Pass on that a call failed. What it asked for may have been granted all the same."""
-        for waiter in asked[: max(0, _ENOUGH - self._books.untold)]:
-            self._books.ended(self._name(waiter), waiter.kind, sent=False)
-        self._books.renew_at = -math.inf
+    async def _on_loss(self, reason: str, requested: Sequence[_Waiter]) -> None:
+        """Fail all waiters, or send them to the local share, after a call has failed.
+
+        The permits that it requested may have been granted all the same, so they are returned.
+        """
+        for waiter in requested[: max(0, _MAX_RETURNED - self._store.pending)]:
+            self._store.end_lease(self._permit_name(waiter), waiter.kind, sent=False)
+        self._store.renew_at = -math.inf
         if not self._lost:
             self._lost = True
             log.warning("Redis does not answer: %s", reason)
-            if self._alone is not None:
-                await self._alone.begin(max(self._books.silence, self.blocked_for()))
+            if self._local_share is not None:
+                await self._local_share.start(max(self._store.silence, self.blocked_for()))
         for waiter in self._queue.front(len(self._queue)):
             error = RequestNotSentError(
                 f"not sent: the Redis that keeps the rate limit does not answer ({reason}); "
                 "nothing has happened, it is safe to call again"
             )
-            self._queue.serve(waiter, None if self._alone else error)
+            self._queue.serve(waiter, None if self._local_share else error)
 
-    def _go_back(self) -> None:
-        """Ask Redis again."""
+    def _end_outage(self) -> None:
+        """Use Redis again."""
         self._lost = False
-        if self._alone is not None and self._alone.end():
-            # The others know nothing of what was sent.
-            self._books.block(asyncio.get_running_loop().time() + self._books.silence)
-            self._books.renew_at = -math.inf
+        if self._local_share is not None and self._local_share.stop():
+            # The other processes know nothing of what was sent.
+            self._store.block(asyncio.get_running_loop().time() + self._store.silence)
+            self._store.renew_at = -math.inf
 
 
 def _check(passes: bool, expected: str) -> None:  # noqa: FBT001

@@ -1,4 +1,8 @@
-"""The closing verbs, the same for every kind of entity that can be closed at market."""
+"""The closing methods that smart trades and deals share.
+
+A resource describes its kind of entity in a `ClosableKind`. `ClosableResource` turns that into a
+`Target` for the `closing` package, which makes all decisions, and checks the arguments.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +22,22 @@ from ..closing import (
     Target,
     Watch,
     close_one,
-    error_of,
-    interrupted,
+    error_to_raise,
+    interrupted_outcome,
     wait_closed,
 )
 from ..endpoint import Endpoint, Priority
-from ..error_body import one_line
 from ..errors import InvalidRequestError, ThreeCommasError
 from ..options import (
     CallOptions,
     check_callback,
-    check_filter,
     check_id,
     check_ids,
     check_options,
     check_seconds,
 )
 from ..retry import Trace
+from ..text import one_line
 from .filters import match_filters
 from .listing import PAGE_SIZE
 
@@ -46,26 +49,26 @@ if TYPE_CHECKING:
     from ..http import Pipeline, QueryValue
     from .listing import PagedList
 
-__all__ = ["ClosableKind", "ClosableResource", "split_filters"]
+__all__ = ["ClosableKind", "ClosableResource"]
 
 T = TypeVar("T")
 
-# Maximum number of characters of a pair that a message shows; those of futures have some thirty.
-_LONGEST_PAIR: Final = 60
+# Maximum number of characters of a pair in a message; pairs of futures have about thirty.
+_MAX_PAIR_LENGTH: Final = 60
 
 
 @frozen(kw_only=True, eq=False)
 class ClosableKind(Generic[T]):
-    """How the API speaks of one kind of entity that can be closed.
+    """What the API calls one kind of entity that can be closed, and its endpoints.
 
     Attributes:
-        noun: what people call one, as in "trade".
-        id_name: the name of the id in the paths.
-        close: the operation that closes one.
-        get: the operation that reads one.
-        recent: filters of the listing that shows first what has just been closed.
-        active: filters of the listing of what is not over.
-        phase: returns where an entity stands.
+        noun: the word for one entity in messages, such as "trade".
+        id_name: the name of the path parameter for its id.
+        close: the endpoint that closes one entity.
+        get: the endpoint that reads one entity.
+        recent: the query that lists the most recently changed entities first.
+        active: the query that lists the active entities.
+        phase: returns the phase of an entity.
         is_closable: returns whether an entity is open and can be closed now.
         failure: returns the server's text about why an entity failed.
     """
@@ -91,12 +94,12 @@ class ClosableResource(Generic[T]):
         self._registry = CloseRegistry[T]()
 
     def _target(self, options: CallOptions) -> Target[T]:
-        """Return the entities as something to close, each request with these options."""
-        # A thousand closes that are gathered need it a thousand times.
-        return self._new_target(options) if options else self._plain_target
+        """Return the target of closes whose requests take these options."""
+        # Cached without options: a thousand gathered closes ask for it a thousand times.
+        return self._new_target(options) if options else self._default_target
 
     @cached_property
-    def _plain_target(self) -> Target[T]:
+    def _default_target(self) -> Target[T]:
         return self._new_target({})
 
     def _new_target(self, options: CallOptions) -> Target[T]:
@@ -106,12 +109,12 @@ class ClosableResource(Generic[T]):
             registry=self._registry,
             close=partial(self._close, options),
             read=partial(self._read, options),
-            # What was closed was updated just now; what was not is still active.
+            # An entity that was closed has just been updated; one that was not is still active.
             listings=lambda priority, trace: (
                 partial(paged.pages, kind.recent, options, priority, trace),
                 partial(paged.pages, kind.active, options, priority, trace),
             ),
-            id_of=paged.identity,
+            id_of=paged.id_of,
             phase=kind.phase,
             is_closable=kind.is_closable,
             failure=self._failure,
@@ -123,8 +126,8 @@ class ClosableResource(Generic[T]):
             path={self._kind.id_name: entity_id},
             options=options,
             trace=trace,
-            # One that may have been carried out is not put off behind hundreds that have not begun.
-            priority=Priority.IN_QUESTION if trace.unknown else None,
+            # A close in doubt must not wait behind hundreds that have not been sent yet.
+            priority=Priority.IN_DOUBT if trace.unknown else None,
             entity_id=entity_id,
         )
         return answer.data
@@ -146,53 +149,59 @@ class ClosableResource(Generic[T]):
     def _scope(
         self,
         filters: Mapping[str, QueryValue],
-        facts: Callable[[T], Mapping[str, object]],
+        values_of: Callable[[T], Mapping[str, object]],
         options: CallOptions,
     ) -> Scope[T]:
-        """Return which active entities pass the filters of a `close_all`.
+        """Return the active entities that pass the filters of a `close_all`.
 
-        `facts` returns what an entity says of itself, under the names of the filters; `pair` and
-        `account_id` among them.
+        Args:
+            filters: the filters that are set.
+            values_of: returns the entity's own values under the names of the filters, `pair` and
+                `account_id` among them.
+            options: the options of each request.
         """
 
         def place(entity: T) -> str:
-            said = facts(entity)
-            pair = one_line(self._pipeline.redact(str(said["pair"])), _LONGEST_PAIR)
-            return f"{pair} on account {said['account_id']}"
+            values = values_of(entity)
+            pair = one_line(self._pipeline.redact(str(values["pair"])), _MAX_PAIR_LENGTH)
+            return f"{pair} on account {values['account_id']}"
 
         def pages(
-            filters: Mapping[str, QueryValue], left: float | None
+            filters: Mapping[str, QueryValue], deadline: float | None
         ) -> AsyncIterator[Sequence[T]]:
-            within = cast("CallOptions", {**options, "deadline": left})
-            return self._paged.pages({**filters, **self._kind.active}, within)
+            timed = cast("CallOptions", {**options, "deadline": deadline})
+            return self._paged.pages({**filters, **self._kind.active}, timed)
 
         return Scope(
-            listing=lambda left: pages(filters, left),
-            everything=(lambda left: pages({}, left)) if filters else None,
+            list_active=lambda deadline: pages(filters, deadline),
+            list_unfiltered=(lambda deadline: pages({}, deadline)) if filters else None,
             page_size=PAGE_SIZE,
             filters=", ".join(f"{name}={value!r}" for name, value in filters.items()),
-            match=lambda entity: match_filters(filters, facts(entity)),
+            match=lambda entity: match_filters(filters, values_of(entity)),
             place=place,
         )
 
     async def close_by_market(self, trade_id: int, **options: Unpack[CallOptions]) -> T:
         """Close one position at market price, exactly once.
 
-        Gather as many as you like: they are paced, and none starves for a connection. After
-        anything ambiguous the trade is read before the close is made again, so this returns as
-        soon as the trade is known to be closing or closed, whoever closed it.
+        Any number of calls can be gathered: they are paced by the rate limit, and none times out
+        waiting for a connection. After an ambiguous answer the trade is read before the close is
+        sent again, and the call returns as soon as the trade is known to be closing or closed,
+        whoever closed it.
 
         Returns:
-            The trade as last seen, normally with status `panic_sell_pending`: closing goes on at
-            the exchange after this.
+            The trade as last seen, normally with status `panic_sell_pending`: the exchange closes
+            it after this returns.
 
         Raises:
             InvalidRequestError: `trade_id` is not a positive int below 2^63.
-            RequestNotSentError: nothing was sent; `available_in` says when a slot comes free.
+            RequestNotSentError: nothing was sent; `available_in` is the number of seconds until the
+                rate limit has a slot, if that is why.
             NotFoundError: there is no such trade.
             CloseFailedError: the trade ended in failure.
-            OutcomeUnknownError: it may have happened; read the trade before closing it again.
-            APIStatusError: the server refused, see the subclasses.
+            OutcomeUnknownError: the close may have been carried out; read the trade before closing
+                it again.
+            APIStatusError: the server refused the close, see the subclasses.
 
         Source: POST /v2/smart_trades/{id}/close_by_market, POST /ver1/deals/{id}/panic_sell.
         """
@@ -203,7 +212,7 @@ class ClosableResource(Generic[T]):
             target,
             trade_id,
             policy=self._pipeline.retry,
-            read=lambda entity_id: target.read(entity_id, Priority.IN_QUESTION),
+            read=lambda entity_id: target.read(entity_id, Priority.IN_DOUBT),
             trace=trace,
         )
         outcome: CloseOutcome[T]
@@ -214,10 +223,10 @@ class ClosableResource(Generic[T]):
                 async with asyncio.timeout(deadline):
                     outcome = await closing
         except TimeoutError:
-            outcome = interrupted(target, trade_id, trace, None, deadline or 0.0)
+            outcome = interrupted_outcome(target, trade_id, trace, None, deadline or 0.0)
         if outcome.ok and outcome.trade is not None:
             return outcome.trade
-        raise error_of(target, outcome)
+        raise error_to_raise(target, outcome)
 
     def close_many(
         self,
@@ -227,35 +236,37 @@ class ClosableResource(Generic[T]):
         on_outcome: Callable[[CloseOutcome[T]], object] | None = None,
         **options: Unpack[CallOptions],
     ) -> CloseBatch[T]:
-        """Close many positions, each exactly once, and tell what became of every one.
+        """Close many positions, each exactly once, and report the outcome of every one.
 
         Args:
-            trade_ids: which ones; duplicates are closed once, the order is kept.
-            confirm: wait until each is seen closed or failed, not just closing.
-            on_outcome: called with each outcome as it becomes known. What it raises is logged.
-            options: `deadline` is for the whole batch, in seconds from when it is awaited; it ends
-                in a report, not in an exception. The other options are for each request.
+            trade_ids: the ids to close; duplicates are closed once, and the order is kept.
+            confirm: wait until each trade is seen closed or failed, not just closing.
+            on_outcome: called with each outcome as it becomes known. Exceptions it raises are
+                logged.
+            options: `deadline` applies to the whole batch, in seconds from when it is awaited; the
+                batch then ends with a report, not with an exception. The other options apply to
+                each request.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. No error of a
-            single trade is raised, all are in the report.
+            A handle to await or to iterate over, see `CloseBatch`. Errors of single trades are not
+            raised; they are in the report.
 
         Raises:
             InvalidRequestError: an id is not a positive int below 2^63.
 
         Source: POST /v2/smart_trades/{id}/close_by_market, POST /ver1/deals/{id}/panic_sell.
         """
-        return self._many(self._target, trade_ids, confirm, on_outcome, options)
+        return self._new_batch(self._target, trade_ids, confirm, on_outcome, options)
 
-    def _many(
+    def _new_batch(
         self,
         target_of: Callable[[CallOptions], Target[T]],
         trade_ids: Iterable[int],
-        confirm: bool,  # noqa: FBT001 - handed on as it came
+        confirm: bool,  # noqa: FBT001 - passed through
         on_outcome: Callable[[CloseOutcome[T]], object] | None,
         options: CallOptions,
     ) -> CloseBatch[T]:
-        """Return the handle of closing many, whatever `target_of` makes of closing."""
+        """Return the handle of a batch; `target_of` returns its target for the given options."""
         ids = check_ids(trade_ids)
         check_callback(on_outcome)
         check_options(options)
@@ -274,16 +285,16 @@ class ClosableResource(Generic[T]):
     ) -> CloseReport[T]:
         """Wait until positions are closed, whoever closes them; close nothing.
 
-        They are read by list pages at read priority, with growing pauses, so that closes which are
-        under way go first.
+        The trades are read from list pages with growing pauses, at a lower priority than closes.
 
         Args:
-            trade_ids: which ones.
-            timeout: seconds to wait at most; None waits as long as it takes. It ends in a report.
+            trade_ids: the ids to wait for.
+            timeout: maximum seconds to wait, after which the report is returned; None for no limit.
 
         Returns:
-            CLOSED, FAILED or NOT_FOUND for what is over; for the rest as it was last seen: ACCEPTED
-            where it is closing, NOT_SENT where it is open, UNKNOWN where it could not be read.
+            A report with CLOSED, FAILED or NOT_FOUND for trades that are over. The others have the
+            state in which they were last seen: ACCEPTED if closing, NOT_SENT if open, UNKNOWN if
+            they could not be read.
 
         Raises:
             InvalidRequestError: an id is not a positive int below 2^63.
@@ -300,24 +311,25 @@ class ClosableResource(Generic[T]):
         on_error: Callable[[int, ThreeCommasError], object] | None = None,
         **options: Unpack[CallOptions],
     ) -> AsyncIterator[T]:
-        """Go through the changes of positions, whoever changes them, until all are over.
+        """Yield positions as they change, whoever changes them, until all are over.
 
-        Each is yielded when it is first read and whenever it reads differently: its status, its
-        profit, any field. Ends when each is closed, failed or not found. They are read by list
-        pages at read priority, so that closes which are under way go first. What cannot be read is
-        read again at the next look.
+        Each trade is yielded when it is first read, and then whenever any of its fields (status,
+        profit, …) differs from the last read. Watching ends when each trade is closed, failed or
+        not found. The trades are read from list pages, at a lower priority than closes. A read
+        that fails is repeated the next time.
 
         Args:
-            trade_ids: which ones.
-            every: seconds between two looks at most; the first ones come after 1, 2, 4 ….
-            on_error: called with an id and the error, each time that one cannot be read. One that
-                the API does not find twice in a row is not looked at any more.
-            options: `deadline` is for the whole of it, in seconds; it then ends as if all were
-                over. The other options are for each request.
+            trade_ids: the ids to watch.
+            every: maximum seconds between two reads; the first pauses are 1, 2, 4 … seconds.
+            on_error: called with an id and the error each time that a trade cannot be read. A trade
+                that is not found twice in a row is no longer read.
+            options: `deadline` applies to the whole watch, in seconds; it then ends as if all
+                trades were over. The other options apply to each request.
 
         Raises:
             InvalidRequestError: an id is not a positive int below 2^63.
-            ThreeCommasError: key, address or client is refused, so that no read can pass.
+            ThreeCommasError: the key, the address or the client is refused, so no read can
+                succeed.
         """
         ids = check_ids(trade_ids)
         check_callback(on_error, "on_error")
@@ -329,18 +341,3 @@ class ClosableResource(Generic[T]):
         target = self._target(options)
         watch = Watch(target, ids, every=every, deadline=deadline, on_error=on_error)
         return watch.changes()
-
-
-def split_filters(
-    filters: CallOptions, kind: type[CallOptions]
-) -> tuple[dict[str, QueryValue], CallOptions]:
-    """Part the filters, which go into the query, from the options of the call."""
-    given = cast("Mapping[str, QueryValue]", filters)
-    names = kind.__annotations__.keys() - CallOptions.__annotations__.keys()
-    query = {
-        name.rstrip("_"): check_filter(name, given[name])
-        for name in sorted(names & given.keys())
-        if given[name] is not None
-    }
-    options = {name: value for name, value in given.items() if name not in names}
-    return query, cast("CallOptions", options)

@@ -1,16 +1,16 @@
-"""Deals of DCA bots: reading and closing."""
+"""Deals of DCA bots: endpoints, filters, and the methods that read and close them."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..closing import CloseAll, CloseBatch, deal_is_closable, deal_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..models.deal import Deal
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
-from .closable import ClosableKind, ClosableResource, split_filters
-from .filters import check_filters, pair_facts
+from .closable import ClosableKind, ClosableResource
+from .filters import filter_query, pair_values
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from ..http import Pipeline
     from ..retry import Trace
 
-__all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "DealFilters", "Deals"]
+__all__ = ["GET", "LIST", "PANIC_SELL", "PANIC_SELL_ALL", "Deals"]
 
-LARGEST_PAGE: Final = 1000
+Scope: TypeAlias = Literal["active", "finished", "completed", "cancelled", "failed"]
+OrderBy: TypeAlias = Literal["created_at", "updated_at", "closed_at", "profit", "profit_percentage"]
+
+MAX_PAGE_SIZE: Final = 1000
 
 PANIC_SELL: Final = Endpoint(
     "POST",
@@ -38,7 +41,7 @@ PANIC_SELL: Final = Endpoint(
 PANIC_SELL_ALL: Final = Endpoint(
     "POST",
     "/ver1/bots/{bot_id}/panic_sell_all_deals",
-    object,  # the bot; what became of its deals is read from them
+    object,  # the answer is the bot, which says nothing about its deals: they are read afterwards
     Safety.UNSAFE,
     Permission.BOTS_WRITE,
     priority=Priority.CLOSE,
@@ -59,28 +62,6 @@ LIST: Final = Endpoint(
     Permission.BOTS_READ,
     bucket=Bucket("deals", limit=120, window=60.0, penalty=60.0),
 )
-
-
-class DealFilters(CallOptions, total=False):
-    """Filters and order of a list, with the options of a call.
-
-    Keys:
-        bot_id, account_id, base, quote, note: only these.
-        scope: only this group of statuses; all when left out.
-        from_, to: only those created between these times.
-        order, order_direction: order on the server.
-    """
-
-    bot_id: int
-    account_id: int
-    base: str
-    quote: str
-    note: str
-    scope: Literal["active", "finished", "completed", "cancelled", "failed"]
-    from_: datetime
-    to: datetime
-    order: Literal["created_at", "updated_at", "closed_at", "profit", "profit_percentage"]
-    order_direction: Literal["ASC", "DESC"]
 
 
 _KIND: Final = ClosableKind(
@@ -107,8 +88,8 @@ class Deals(ClosableResource[Deal]):
             pipeline=pipeline,
             endpoint=LIST,
             order={"order": "created_at", "order_direction": "ASC"},
-            place=lambda _, received: {"limit": PAGE_SIZE, "offset": received},
-            identity=lambda deal: deal.id,
+            page_query=lambda _, received: {"limit": PAGE_SIZE, "offset": received},
+            id_of=lambda deal: deal.id,
         )
         super().__init__(pipeline, _KIND, paged)
 
@@ -126,30 +107,31 @@ class Deals(ClosableResource[Deal]):
     ) -> CloseBatch[Deal]:
         """Close every open deal that passes the filters.
 
-        With `bot_id` alone the whole bot is closed with one request, **which also disables the
-        bot**; each deal is then read, and closed by itself where it is open still. Lists again
-        until a fresh listing shows nothing closable.
+        With `bot_id` as the only filter, one request closes all deals of the bot, **which also
+        disables the bot**; each deal is then read, and closed by itself if it is still open. Lists
+        again until a fresh listing shows nothing closable.
 
         Args:
             bot_id: only this bot.
             account_id: only this account.
             base: only this base currency.
             quote: only this quote currency.
-            confirm: wait until each is seen closed or failed, not just closing.
-            dry_run: close nothing; the report names what would be closed, as NOT_SENT.
-            on_outcome: called with each outcome as it becomes known, as iteration gives it.
-            options: `deadline` is for everything, in seconds from when it is awaited; it ends in
-                a report. The other options are for each request.
+            confirm: wait until each deal is seen closed or failed, not just closing.
+            dry_run: close nothing; the report has what would be closed, as NOT_SENT.
+            on_outcome: called with each outcome as it becomes known. Exceptions it raises are
+                logged.
+            options: `deadline` applies to everything, listings included, in seconds from when it is
+                awaited; it then ends with a report. The other options apply to each request.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. Its report has one
-            outcome for every deal that was found, and `unlisted` if the listing after the closes
-            could not be made. An outcome that may be tried again is told when it is final; what a
-            later listing shows otherwise is told again. Awaiting it raises the `ThreeCommasError`
-            of a first listing that failed; nothing was closed then.
+            A handle to await or to iterate over, see `CloseBatch`. Its report has one outcome for
+            every deal that was found, and `unlisted` if the listing after the closes failed. The
+            outcome of a deal that may be tried again is published once it is final. If a later
+            listing contradicts a published outcome, the new one is published as well. If the first
+            listing fails, awaiting raises its `ThreeCommasError`, and nothing was closed.
 
         Raises:
-            InvalidRequestError: a filter or an option that cannot be sent.
+            InvalidRequestError: a filter or an option is not valid.
 
         Source: GET /ver1/deals, POST /ver1/deals/{id}/panic_sell,
         POST /ver1/bots/{id}/panic_sell_all_deals.
@@ -157,24 +139,23 @@ class Deals(ClosableResource[Deal]):
         check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
-        given = {"bot_id": bot_id, "account_id": account_id, "base": base, "quote": quote}
-        filters = check_filters(given)
+        filters = filter_query(bot_id=bot_id, account_id=account_id, base=base, quote=quote)
         target = self._target(options)
-        wholesale = None
+        bulk_close = None
         if filters.keys() == {"bot_id"}:
-            wholesale = partial(self._close_bot, check_id(bot_id, "bot_id"), options)
+            bulk_close = partial(self._panic_sell_all, check_id(bot_id, "bot_id"), options)
         work = CloseAll(
             target,
-            self._scope(filters, _facts, options),
+            self._scope(filters, _filter_values, options),
             policy=self._pipeline.retry,
-            wholesale=wholesale,
+            bulk_close=bulk_close,
             confirm=confirm,
             dry_run=dry_run,
             deadline=deadline,
         )
         return CloseBatch(work, on_outcome=on_outcome)
 
-    async def _close_bot(self, bot_id: int, options: CallOptions, trace: Trace) -> object:
+    async def _panic_sell_all(self, bot_id: int, options: CallOptions, trace: Trace) -> object:
         answer = await self._pipeline.send(
             PANIC_SELL_ALL, path={"bot_id": bot_id}, options=options, trace=trace
         )
@@ -192,36 +173,109 @@ class Deals(ClosableResource[Deal]):
         answer = await self._pipeline.send(GET, path=path, options=options, entity_id=deal_id)
         return answer.data
 
-    async def list(self, **filters: Unpack[DealFilters]) -> AsyncIterator[Deal]:
-        """Go through all deals that pass the filters, page by page, oldest first.
+    async def list(  # noqa: PLR0913 - filters, by name
+        self,
+        *,
+        bot_id: int | None = None,
+        account_id: int | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        note: str | None = None,
+        scope: Scope | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[Deal]:
+        """Yield all deals that pass the filters, page by page, oldest first.
 
-        A deal that moves between pages meanwhile is yielded once.
+        A deal that moves to another page meanwhile is yielded once.
+
+        Args:
+            bot_id: only this bot.
+            account_id: only this account.
+            base: only this base currency.
+            quote: only this quote currency.
+            note: only those with this text in their note.
+            scope: only this group of statuses; all when left out.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
 
         Source: GET /ver1/deals.
         """
-        query, options = split_filters(filters, DealFilters)
+        query = filter_query(
+            bot_id=bot_id,
+            account_id=account_id,
+            base=base,
+            quote=quote,
+            note=note,
+            scope=scope,
+            from_=from_,
+            to=to,
+            order=order,
+            order_direction=order_direction,
+        )
         async for page in self._paged.pages(query, options):
             for deal in page:
                 yield deal
 
-    async def list_page(
-        self, offset: int = 0, limit: int = PAGE_SIZE, **filters: Unpack[DealFilters]
+    async def list_page(  # noqa: PLR0913 - filters, by name
+        self,
+        offset: int = 0,
+        limit: int = PAGE_SIZE,
+        *,
+        bot_id: int | None = None,
+        account_id: int | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        note: str | None = None,
+        scope: Scope | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
     ) -> builtins.list[Deal]:
         """Return one page of deals.
 
         Args:
-            offset: deals to skip.
-            limit: deals on a page, up to 1000.
-            filters: which deals in which order, and the options of a call.
+            offset: number of deals to skip.
+            limit: maximum number of deals on the page, up to 1000.
+            bot_id: only this bot.
+            account_id: only this account.
+            base: only this base currency.
+            quote: only this quote currency.
+            note: only those with this text in their note.
+            scope: only this group of statuses; all when left out.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
 
         Source: GET /ver1/deals.
         """
         check_count(offset, "offset")
-        check_count(limit, "limit", least=1, most=LARGEST_PAGE)
-        query, options = split_filters(filters, DealFilters)
+        check_count(limit, "limit", least=1, most=MAX_PAGE_SIZE)
+        query = filter_query(
+            bot_id=bot_id,
+            account_id=account_id,
+            base=base,
+            quote=quote,
+            note=note,
+            scope=scope,
+            from_=from_,
+            to=to,
+            order=order,
+            order_direction=order_direction,
+        )
         return await self._paged.page({**query, "limit": limit, "offset": offset}, options)
 
 
-def _facts(deal: Deal) -> dict[str, object]:
-    """Return what a deal says of itself, under the names of the filters."""
-    return {"bot_id": deal.bot_id, "account_id": deal.account_id, **pair_facts(deal.pair)}
+def _filter_values(deal: Deal) -> dict[str, object]:
+    """Return the values of a deal that filters compare, under the names of the filters."""
+    return {"bot_id": deal.bot_id, "account_id": deal.account_id, **pair_values(deal.pair)}

@@ -1,4 +1,8 @@
-"""Holding what a server lists against the filters that it was given."""
+"""Checks that what the server lists passes the filters that it was given.
+
+A filter that the server ignores would list, and then close, everything. So each listed entity is
+compared with the filters by its own fields.
+"""
 
 from __future__ import annotations
 
@@ -13,51 +17,56 @@ if TYPE_CHECKING:
 
     from ..http import QueryValue
 
-__all__ = ["check_filters", "match_filters", "pair_facts"]
+__all__ = ["filter_query", "match_filters", "pair_values"]
 
 _PARTS: Final = re.compile("[_-]")
-# What may follow a base currency before the first part of a futures symbol ends.
+# Quote currencies that may follow the base currency in the first part of a futures symbol.
 _QUOTES: Final = frozenset({"usd", "usdt", "usdc", "busd"})
 
 
-def match_filters(filters: Mapping[str, object], facts: Mapping[str, object]) -> Match:
+def match_filters(filters: Mapping[str, object], values: Mapping[str, object]) -> Match:
     """Return whether an entity passes the filters.
 
     Args:
-        filters: what was asked for.
-        facts: the same names with what the entity says of itself; None where it says nothing.
+        filters: the filters.
+        values: the entity's own values under the same names; None where it has none.
     """
-    found = {_compare(name, wanted, facts[name]) for name, wanted in filters.items()}
-    if Match.NO in found:
+    matches = {_compare(name, wanted, values[name]) for name, wanted in filters.items()}
+    if Match.NO in matches:
         return Match.NO
-    return Match.UNCERTAIN if Match.UNCERTAIN in found else Match.YES
+    return Match.UNCERTAIN if Match.UNCERTAIN in matches else Match.YES
 
 
-def _compare(name: str, wanted: object, fact: object) -> Match:
-    if fact is None:
+def _compare(name: str, wanted: object, value: object) -> Match:
+    if value is None:
         return Match.UNCERTAIN
     if not isinstance(wanted, str):
-        return Match.YES if wanted == fact else Match.NO
-    # How the server compares is not documented; letter case tells no two pairs apart.
-    wanted, fact = wanted.casefold(), str(fact).casefold()
-    if name == "base" and fact.startswith(wanted):
-        # On futures the base part holds more: BTCUSDT_UMCBL, BTC_USDT, BTC-USD-SWAP, BTCUSD_PERP.
-        first, *more = _PARTS.split(fact)
+        return Match.YES if wanted == value else Match.NO
+    # How the server compares is not documented, but no two pairs differ in letter case only.
+    wanted, value = wanted.casefold(), str(value).casefold()
+    if name == "base" and value.startswith(wanted):
+        # The base part of a futures pair has more than the base currency: BTCUSDT_UMCBL, BTC_USDT,
+        # BTC-USD-SWAP, BTCUSD_PERP.
+        first, *more = _PARTS.split(value)
         rest = first.removeprefix(wanted)
         return Match.YES if not rest or (more and rest in _QUOTES) else Match.UNCERTAIN
-    return Match.YES if wanted == fact else Match.NO
+    return Match.YES if wanted == value else Match.NO
 
 
-def pair_facts(pair: str | None) -> dict[str, object]:
-    """Return what a pair says of base and quote: the first underscore of QUOTE_BASE parts them."""
+def pair_values(pair: str | None) -> dict[str, object]:
+    """Return a pair with its quote and base, which its first underscore separates (QUOTE_BASE)."""
     quote, _, base = (pair or "").partition("_")
     return {"pair": pair, "base": base or None, "quote": quote or None}
 
 
-def check_filters(given: Mapping[str, QueryValue]) -> dict[str, QueryValue]:
-    """Return the filters that are set.
+def filter_query(**filters: QueryValue) -> dict[str, QueryValue]:
+    """Return the query of the filters that are set; `from_` stands for the API's `from`.
 
     Raises:
-        InvalidRequestError: one that is empty or of a wrong type.
+        InvalidRequestError: a filter is empty or has the wrong type.
     """
-    return {name: check_filter(name, value) for name, value in given.items() if value is not None}
+    return {
+        name.rstrip("_"): check_filter(name, value)
+        for name, value in sorted(filters.items())
+        if value is not None
+    }

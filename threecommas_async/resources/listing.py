@@ -1,7 +1,7 @@
-"""The list of a resource: one page of it, or all of them.
+"""Reads the list of a resource: one page, or all of them.
 
-No answer carries a total or a link to the next page, and a server may give shorter pages than it
-was asked for: a list ends at the first page that is empty or has nothing new.
+No answer has a total or a link to the next page, and a page may be shorter than requested, so a
+list ends at the first page that is empty or has nothing new.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ __all__ = ["PAGE_SIZE", "PagedList", "every_page"]
 T = TypeVar("T")
 
 PAGE_SIZE: Final = 100
-"""Entities on a full page; the API's own default is 10, and asking for less costs requests."""
+"""Number of entities on a full page. The API's default, 10, costs ten times the requests."""
 
 
 @frozen(kw_only=True, eq=False)
 class PagedList(Generic[T]):
-    """A list that comes in pages."""
+    """A list of the API that comes in pages."""
 
     pipeline: Pipeline
     endpoint: Endpoint[list[T]]
     order: Mapping[str, QueryValue]
-    """The order to ask for where none is given: oldest first, so that new entities do not push
-    others over a page's edge."""
-    place: Callable[[int, int], Mapping[str, QueryValue]]
-    """Returns the query of a page by its number, from 1, and how many entities came before it."""
-    identity: Callable[[T], int]
+    """The default order: oldest first, so that new entities do not move others to another page."""
+    page_query: Callable[[int, int], Mapping[str, QueryValue]]
+    """Returns the query of a page, given its number from 1 and the number of entities before it."""
+    id_of: Callable[[T], int]
     """Returns the id of an entity."""
 
     async def page(
@@ -48,7 +47,7 @@ class PagedList(Generic[T]):
         priority: Priority = Priority.NORMAL,
         trace: Trace | None = None,
     ) -> list[T]:
-        """Return one page; the query says which."""
+        """Return the page that the query asks for."""
         answer = await self.pipeline.send(
             self.endpoint, query=query, options=options, priority=priority, trace=trace
         )
@@ -61,29 +60,28 @@ class PagedList(Generic[T]):
         priority: Priority = Priority.NORMAL,
         trace: Trace | None = None,
     ) -> AsyncIterator[Sequence[T]]:
-        """Go through all pages that pass the filters, see `every_page`."""
+        """Yield all pages of what passes the filters, see `every_page`."""
         ordered = {**self.order, **filters}
         return every_page(
             lambda number, received: self.page(
-                {**ordered, **self.place(number, received)}, options, priority, trace
+                {**ordered, **self.page_query(number, received)}, options, priority, trace
             ),
-            self.identity,
+            self.id_of,
         )
 
 
 async def every_page(
     fetch: Callable[[int, int], Awaitable[Sequence[T]]],
-    identity: Callable[[T], object],
+    id_of: Callable[[T], object],
 ) -> AsyncIterator[Sequence[T]]:
-    """Yield each page's new items until a page has none.
+    """Yield the new items of each page until a page has none.
 
-    Items move between pages while a list is read, so one may come twice: it is yielded once. That
+    Items may move between pages while a list is read; one that appears twice is yielded once. This
     also ends the list of a server that ignores the page number.
 
     Args:
-        fetch: returns the page of a number, from 1, given how many items have come before it; a
-            server may give fewer a page than it was asked for.
-        identity: what tells two items apart.
+        fetch: returns a page, given its number from 1 and the number of items received before it.
+        id_of: returns the id of an item.
     """
     seen: set[object] = set()
     number = received = 0
@@ -93,9 +91,9 @@ async def every_page(
         received += len(page)
         fresh: list[T] = []
         for item in page:
-            key = identity(item)
-            if key not in seen:
-                seen.add(key)
+            item_id = id_of(item)
+            if item_id not in seen:
+                seen.add(item_id)
                 fresh.append(item)
         if not fresh:
             return

@@ -1,17 +1,17 @@
-"""Smart trades: reading, closing, cancelling."""
+"""Smart trades: endpoints, filters, and the methods that read, close and cancel them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ..closing import CloseAll, CloseBatch, Target, smart_trade_is_closable, smart_trade_phase
 from ..endpoint import Bucket, Endpoint, Permission, Priority, Safety
 from ..errors import InvalidRequestError
 from ..models.smart_trade import SmartTrade
 from ..options import CallOptions, check_callback, check_count, check_id, check_options
-from .cancelling import CANCEL, cancelling
-from .closable import ClosableKind, ClosableResource, split_filters
-from .filters import check_filters, pair_facts
+from .cancelling import CANCEL, cancel_target
+from .closable import ClosableKind, ClosableResource
+from .filters import filter_query, pair_values
 from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from ..closing import CloseOutcome
     from ..http import Pipeline
 
-__all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTradeFilters", "SmartTrades"]
+__all__ = ["CANCEL", "CLOSE_BY_MARKET", "GET", "LIST", "SmartTrades"]
+
+StatusGroup: TypeAlias = Literal[
+    "all", "active", "finished", "successfully_finish", "cancelled", "failed"
+]
+OrderBy: TypeAlias = Literal[
+    "created_at", "updated_at", "closed_at", "status", "profit", "profit_percentage"
+]
 
 _READ, _WRITE = Permission.SMART_TRADES_READ, Permission.SMART_TRADES_WRITE
 
@@ -42,33 +49,10 @@ LIST: Final = Endpoint(
     list[SmartTrade],
     Safety.SAFE,
     _READ,
-    # Written as /ver1/smart_trades on the limits page, a path that exists nowhere else.
+    # The limits page says /ver1/smart_trades, a path that exists nowhere else:
+    # https://developers.3commas.io/general-information/limits
     bucket=Bucket("smart_trades", limit=40, window=10.0, penalty=10.0),
 )
-
-
-class SmartTradeFilters(CallOptions, total=False):
-    """Filters and order of a list, with the options of a call.
-
-    Keys:
-        account_id, pair, type, base, quote: only these; `type` as in `data.type`.
-        status: only this group of statuses.
-        from_, to: only those created between these times.
-        order_by, order_direction: order on the server.
-    """
-
-    account_id: int
-    pair: str
-    type: str
-    base: str
-    quote: str
-    status: Literal["all", "active", "finished", "successfully_finish", "cancelled", "failed"]
-    from_: datetime
-    to: datetime
-    order_by: Literal[
-        "created_at", "updated_at", "closed_at", "status", "profit", "profit_percentage"
-    ]
-    order_direction: Literal["ASC", "DESC"]
 
 
 _KIND: Final = ClosableKind(
@@ -95,8 +79,8 @@ class SmartTrades(ClosableResource[SmartTrade]):
             pipeline=pipeline,
             endpoint=LIST,
             order={"order_by": "created_at", "order_direction": "ASC"},
-            place=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
-            identity=lambda trade: trade.id,
+            page_query=lambda number, _: {"page": number, "per_page": PAGE_SIZE},
+            id_of=lambda trade: trade.id,
         )
         super().__init__(pipeline, _KIND, paged)
 
@@ -121,27 +105,28 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         Args:
             account_id: only this account.
-            pair: only this pair, as in USDT_BTC.
-            type: only this kind, as in `data.type`.
+            pair: only this pair, such as USDT_BTC.
+            type: only this type, as in `data.type`.
             base: only this base currency.
             quote: only this quote currency.
             pending: what to do with trades whose entry is not filled, which cannot be closed:
-                "leave" them, or "cancel" them (their outcome is then that of the cancel).
-            confirm: wait until each is seen closed or failed, not just closing.
-            dry_run: close nothing; the report names what would be closed, as NOT_SENT.
-            on_outcome: called with each outcome as it becomes known, as iteration gives it.
-            options: `deadline` is for everything, in seconds from when it is awaited; it ends in
-                a report. The other options are for each request.
+                "leave" them, or "cancel" them (their outcome is then the outcome of the cancel).
+            confirm: wait until each trade is seen closed or failed, not just closing.
+            dry_run: close nothing; the report has what would be closed, as NOT_SENT.
+            on_outcome: called with each outcome as it becomes known. Exceptions it raises are
+                logged.
+            options: `deadline` applies to everything, listings included, in seconds from when it is
+                awaited; it then ends with a report. The other options apply to each request.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. Its report has one
-            outcome for every trade that was found, and `unlisted` if the listing after the closes
-            could not be made. An outcome that may be tried again is told when it is final; what a
-            later listing shows otherwise is told again. Awaiting it raises the `ThreeCommasError`
-            of a first listing that failed; nothing was closed then.
+            A handle to await or to iterate over, see `CloseBatch`. Its report has one outcome for
+            every trade that was found, and `unlisted` if the listing after the closes failed. The
+            outcome of a trade that may be tried again is published once it is final. If a later
+            listing contradicts a published outcome, the new one is published as well. If the first
+            listing fails, awaiting raises its `ThreeCommasError`, and nothing was closed.
 
         Raises:
-            InvalidRequestError: a filter or an option that cannot be sent.
+            InvalidRequestError: a filter or an option is not valid.
 
         Source: GET /v2/smart_trades, POST /v2/smart_trades/{id}/close_by_market,
         DELETE /v2/smart_trades/{id}.
@@ -155,11 +140,11 @@ class SmartTrades(ClosableResource[SmartTrade]):
         target = self._target(options)
         cancel = None
         if pending == "cancel":
-            cancel = cancelling(self._pipeline, options, target, close_entered=True)
-        given = {"account_id": account_id, "pair": pair, "type": type, "base": base, "quote": quote}
+            cancel = cancel_target(self._pipeline, options, target, close_entered=True)
+        filters = filter_query(account_id=account_id, pair=pair, type=type, base=base, quote=quote)
         work = CloseAll(
             target,
-            self._scope(check_filters(given), _facts, options),
+            self._scope(filters, _filter_values, options),
             cancel=cancel,
             policy=self._pipeline.retry,
             confirm=confirm,
@@ -178,19 +163,21 @@ class SmartTrades(ClosableResource[SmartTrade]):
     ) -> CloseBatch[SmartTrade]:
         """Cancel many smart trades whose entry is not filled, each exactly once.
 
-        Each is read right before its cancel. One whose entry has been filled is left as it is, for
-        what a cancel does with a position is not documented: it is NOT_SENT, its id is in
-        `report.leftovers`, and `close_many` closes it.
+        Each trade is read right before its cancel. One whose entry has been filled is left
+        unchanged, because the API does not document what a cancel does to a position: it is
+        NOT_SENT, its id is in `report.leftovers`, and `close_many` closes it.
 
         Args:
-            trade_ids: which ones; duplicates are cancelled once, the order is kept.
-            confirm: wait until each is seen cancelled or failed, not just on its way.
-            on_outcome: called with each outcome as it becomes known. What it raises is logged.
+            trade_ids: the ids to cancel; duplicates are cancelled once, and the order is kept.
+            confirm: wait until each trade is seen cancelled or failed, not just being cancelled.
+            on_outcome: called with each outcome as it becomes known. Exceptions it raises are
+                logged.
             options: as in `close_many`.
 
         Returns:
-            A handle to await, to iterate over, and to look at, see `CloseBatch`. ACCEPTED and
-            CLOSED mean that the cancel was, UNKNOWN that it may have been.
+            A handle to await or to iterate over, see `CloseBatch`. ACCEPTED means that the cancel
+            was accepted, CLOSED that the trade is cancelled, UNKNOWN that the cancel may have been
+            carried out.
 
         Raises:
             InvalidRequestError: an id is not a positive int below 2^63.
@@ -200,9 +187,9 @@ class SmartTrades(ClosableResource[SmartTrade]):
 
         def target_of(options: CallOptions) -> Target[SmartTrade]:
             target = self._target(options)
-            return cancelling(self._pipeline, options, target, close_entered=False)
+            return cancel_target(self._pipeline, options, target, close_entered=False)
 
-        return self._many(target_of, trade_ids, confirm, on_outcome, options)
+        return self._new_batch(target_of, trade_ids, confirm, on_outcome, options)
 
     async def get(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
         """Return one smart trade.
@@ -217,14 +204,15 @@ class SmartTrades(ClosableResource[SmartTrade]):
         return answer.data
 
     async def cancel(self, trade_id: int, **options: Unpack[CallOptions]) -> SmartTrade:
-        """Cancel a smart trade; what it does with a position already entered is not documented.
+        """Cancel a smart trade. What this does to a trade with a position is not documented.
 
         Returns:
             The trade, normally with status `cancellation_pending`.
 
         Raises:
             NotFoundError: there is no such trade (the API says so with status 400).
-            OutcomeUnknownError: it may have happened; read the trade before repeating it.
+            OutcomeUnknownError: the cancel may have been carried out; read the trade before
+                repeating it.
 
         Source: DELETE /v2/smart_trades/{id}.
         """
@@ -232,41 +220,114 @@ class SmartTrades(ClosableResource[SmartTrade]):
         answer = await self._pipeline.send(CANCEL, path=path, options=options, entity_id=trade_id)
         return answer.data
 
-    async def list(self, **filters: Unpack[SmartTradeFilters]) -> AsyncIterator[SmartTrade]:
-        """Go through all smart trades that pass the filters, page by page, 100 a page.
+    async def list(  # noqa: PLR0913 - filters, by name
+        self,
+        *,
+        account_id: int | None = None,
+        pair: str | None = None,
+        type: str | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        status: StatusGroup | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order_by: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncIterator[SmartTrade]:
+        """Yield all smart trades that pass the filters, page by page, 100 a page.
 
-        A trade that moves between pages meanwhile is yielded once. Unless another order is asked
-        for they come oldest first, so that new trades do not push others over a page's edge.
+        A trade that moves to another page meanwhile is yielded once. The default order is oldest
+        first, so that new trades do not move others to another page.
+
+        Args:
+            account_id: only this account.
+            pair: only this pair, as in USDT_BTC.
+            type: only this kind, as in `data.type`.
+            base: only this base currency.
+            quote: only this quote currency.
+            status: only this group of statuses.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order_by: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
 
         Source: GET /v2/smart_trades.
         """
-        query, options = split_filters(filters, SmartTradeFilters)
+        query = filter_query(
+            account_id=account_id,
+            pair=pair,
+            type=type,
+            base=base,
+            quote=quote,
+            status=status,
+            from_=from_,
+            to=to,
+            order_by=order_by,
+            order_direction=order_direction,
+        )
         async for page in self._paged.pages(query, options):
             for trade in page:
                 yield trade
 
-    async def list_page(
-        self, page: int = 1, per_page: int = PAGE_SIZE, **filters: Unpack[SmartTradeFilters]
+    async def list_page(  # noqa: PLR0913 - filters, by name
+        self,
+        page: int = 1,
+        per_page: int = PAGE_SIZE,
+        *,
+        account_id: int | None = None,
+        pair: str | None = None,
+        type: str | None = None,
+        base: str | None = None,
+        quote: str | None = None,
+        status: StatusGroup | None = None,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        order_by: OrderBy | None = None,
+        order_direction: Literal["ASC", "DESC"] | None = None,
+        **options: Unpack[CallOptions],
     ) -> builtins.list[SmartTrade]:
         """Return one page of smart trades.
 
         Args:
             page: number of the page, from 1.
-            per_page: trades on a page, up to 100.
-            filters: which trades in which order, and the options of a call.
+            per_page: maximum number of trades on the page, up to 100.
+            account_id: only this account.
+            pair: only this pair, as in USDT_BTC.
+            type: only this kind, as in `data.type`.
+            base: only this base currency.
+            quote: only this quote currency.
+            status: only this group of statuses.
+            from_: only those created since this time, which needs a time zone.
+            to: only those created until this time, which needs a time zone.
+            order_by: what the server orders by.
+            order_direction: ascending or descending.
+            options: the options of each call.
 
         Source: GET /v2/smart_trades.
         """
         check_count(page, "page", least=1)
         check_count(per_page, "per_page", least=1, most=PAGE_SIZE)
-        query, options = split_filters(filters, SmartTradeFilters)
+        query = filter_query(
+            account_id=account_id,
+            pair=pair,
+            type=type,
+            base=base,
+            quote=quote,
+            status=status,
+            from_=from_,
+            to=to,
+            order_by=order_by,
+            order_direction=order_direction,
+        )
         return await self._paged.page({**query, "page": page, "per_page": per_page}, options)
 
 
-def _facts(trade: SmartTrade) -> dict[str, object]:
-    """Return what a trade says of itself, under the names of the filters."""
+def _filter_values(trade: SmartTrade) -> dict[str, object]:
+    """Return the values of a trade that filters compare, under the names of the filters."""
     return {
         "account_id": trade.account.id,
         "type": trade.data.type,
-        **pair_facts(trade.pair),
+        **pair_values(trade.pair),
     }

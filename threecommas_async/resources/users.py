@@ -1,4 +1,4 @@
-"""The user and the credentials."""
+"""The user and the API key."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Users:
         self._pipeline = pipeline
 
     async def validate(self, **options: Unpack[CallOptions]) -> ValidateResult:
-        """Check key and signature.
+        """Check that the server accepts the key and the signature.
 
         Raises:
-            AuthenticationError: the key or the signature is not accepted.
+            AuthenticationError: the key or the signature was refused.
 
         Source: GET /ver1/validate.
         """

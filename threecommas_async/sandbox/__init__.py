@@ -1,7 +1,7 @@
-"""An embedded 3Commas on loopback: rehearse closing everything, and hold the report to the truth.
+"""An embedded 3Commas on loopback, to test a bot against and to verify what it reports.
 
-Signatures are verified, limits enforced, trades closed with a delay, and faults injected if asked
-for. What really happened is in the ledger::
+It verifies signatures, enforces limits, closes trades after a delay and injects faults on request.
+The ledger records what really happened::
 
     async with Sandbox(trades=250, seed=7, faults=Faults.mixed(0.3)) as sandbox:
         ...  # point a client at sandbox.base_url, with sandbox.api_key and sandbox.secret

@@ -1,6 +1,6 @@
-"""What the sandbox says: one value per answer, and the few shapes that answers come in.
+"""HTTP answers as values, and functions that build them.
 
-Pure: nothing here knows of sockets, so every answer can be looked at in a test as it is.
+Pure: no sockets, so tests can inspect every answer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-"""Anything `json.dumps` writes."""
+"""Any value that `json.dumps` accepts."""
 
 LimitBody: TypeAlias = Literal["text", "json", "html"]
-"""The three bodies in which a 429 has been seen: the application's, the API's, the proxy's."""
+"""The three kinds of 429 bodies seen in the wild: of the application, the API and the proxy."""
 
-_PAGE = (
+_HTML_PAGE = (
     "<html>\r\n<head><title>{0}</title></head>\r\n"
     "<body><center><h1>{0}</h1></center></body>\r\n</html>\r\n"
 )
@@ -28,7 +28,7 @@ _PAGE = (
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """One HTTP answer, and the closes that were carried out in making it."""
+    """One HTTP answer, and the closes that its request carried out."""
 
     status: int
     body: bytes = b""
@@ -39,7 +39,7 @@ class Answer:
 
 
 class RefusalError(Exception):
-    """Ends the handling of a request with an answer other than the one it asked for."""
+    """Abort the handling of a request and answer it with `answer`, an error."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -47,14 +47,14 @@ class RefusalError(Exception):
 
 
 def ok(body: JSON, *, status: int = 200, applied: tuple[int, ...] = ()) -> Answer:
-    """Answer with `body` as JSON."""
+    """Return an answer with `body` as JSON."""
     return Answer(status=status, body=json.dumps(body).encode(), applied=applied)
 
 
 def error(
     status: int, code: str, description: str, attributes: Mapping[str, JSON] | None = None
 ) -> Answer:
-    """Answer with an error body of the documented shape; `attributes` is field → messages."""
+    """Return an error of the documented shape; `attributes` maps fields to messages."""
     body: dict[str, JSON] = {"error": code, "error_description": description}
     if attributes:
         body["error_attributes"] = attributes
@@ -62,21 +62,21 @@ def error(
 
 
 def invalid(status: int, /, **attributes: str) -> Answer:
-    """Answer `record_invalid`: one keyword per field, with what is wrong with it."""
+    """Return the error `record_invalid`, with one keyword per field and its message."""
     messages: dict[str, JSON] = {field: [message] for field, message in attributes.items()}
     return error(status, "record_invalid", "Invalid parameters", messages)
 
 
 def html(status: int, title: str) -> Answer:
-    """Answer with the page of a proxy that stands in front of the API."""
-    page = _PAGE.format(f"{status} {title}")
+    """Return the HTML error page of a proxy in front of the API."""
+    page = _HTML_PAGE.format(f"{status} {title}")
     return Answer(status=status, body=page.encode(), content_type="text/html")
 
 
 def limited(form: LimitBody, until: datetime, retry_after: int | None = None) -> Answer:
-    """Answer 429 in one of its `form`s; `until` is shown by all of them but the HTML one.
+    """Return a 429 with a body of the given `form`; all but the HTML one show `until`.
 
-    `retry_after` (seconds) becomes the header of that name.
+    `retry_after` (seconds) is sent as the header `Retry-After`.
     """
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     if form == "html":
@@ -88,12 +88,12 @@ def limited(form: LimitBody, until: datetime, retry_after: int | None = None) ->
 
 
 def banned(until: datetime) -> Answer:
-    """Answer 418: the address is banned until then."""
+    """Return a 418: the address is banned until then."""
     return error(418, "ip_banned", f"IP address banned. {next_request_at(until)}")
 
 
 def plan_refused() -> Answer:
-    """Answer 429 that no waiting helps: the subscription plan does not include the call."""
+    """Return the 429 of a subscription plan that does not include the call."""
     return error(
         429,
         "plan_limit_exceeded",
@@ -102,5 +102,5 @@ def plan_refused() -> Answer:
 
 
 def next_request_at(until: datetime) -> str:
-    """Say, in the API's own words, when the block ends."""
+    """Return the text with which the API says when a block ends."""
     return f"Rate limit exceeded. Next request at {until:%Y-%m-%d %H:%M:%S} UTC"

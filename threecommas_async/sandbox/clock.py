@@ -1,4 +1,4 @@
-"""The sandbox's clock: seconds since it was made, possibly faster than real ones."""
+"""The sandbox's clock: seconds since it was created, optionally faster than real time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Seconds on the sandbox's clock, which runs `scale` times as fast as `source`.
+    """A clock that runs `scale` times as fast as `source`.
 
-    Everything the sandbox counts (windows, penalties, closing delays, the ledger's times) is in
-    these seconds, so that a scale of ten turns 100 requests per 60 s into 100 per 6 s.
+    All times of the sandbox (windows, penalties, closing delays, the ledger) are in its seconds, so
+    a scale of ten turns 100 requests per 60 s into 100 per 6 s of real time.
+
+    Raises:
+        ValueError: `scale` is not positive.
     """
 
     __slots__ = ("_epoch", "_origin", "_source", "scale")
@@ -26,29 +29,29 @@ class Clock:
         self._source = source
         self._origin = source()
         self._epoch = datetime.now(UTC)
-        self.scale = scale
+        self.scale: float = scale
 
     def now(self) -> float:
-        """Tell the seconds that have passed on this clock."""
+        """Return the seconds that have passed on this clock."""
         return (self._source() - self._origin) * self.scale
 
     def real(self, seconds: float) -> float:
-        """Turn a span of this clock into real seconds."""
+        """Convert a duration on this clock to real seconds."""
         return seconds / self.scale
 
     def utc(self, at: float) -> datetime:
-        """Tell the date and time at which this clock shows `at`."""
+        """Return the date and time at which this clock shows `at`."""
         return self._epoch + timedelta(seconds=self.real(at))
 
     def iso(self, at: float) -> str:
-        """Write `utc(at)` as the API does: milliseconds and a Z."""
+        """Format `utc(at)` as the API does: with milliseconds and a Z."""
         return self.utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def next_whole_second(self, at: float) -> datetime:
-        """Tell the first whole second of real UTC that is not before `at`.
+        """Return `at` as real UTC, rounded up to a whole second.
 
-        Reckoned from the wall clock of this moment, not of the start: a client compares the
-        answer with its own wall clock, and the two part when the machine has slept.
+        Computed from the current wall clock, not from the start: a client compares the result
+        with its own wall clock, and the monotonic clock may stand still while the machine sleeps.
         """
         end = time.time() + self.real(at - self.now())
         return datetime.fromtimestamp(math.ceil(end), UTC)

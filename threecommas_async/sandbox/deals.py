@@ -1,4 +1,7 @@
-"""DCA deals and the bot that opened them: how the seed makes them up, how the API writes them."""
+"""DCA deals and their bot: generated from the seed, and serialized as the API does.
+
+https://developers.3commas.io/deals/deal-entity
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .lifecycle import ACTIVE, OVER, Life, Phase
+from .lifecycle import ACTIVE, TERMINAL, Lifecycle, Phase
 from .markets import Market, rounded, text
 from .trades import FEE
 
@@ -24,7 +27,7 @@ CODES = {
     Phase.SELLING: ("panic_sell_pending", "Closing at Market Price"),
     Phase.CLOSED: ("panic_sold", "Closed at Market Price"),
 }
-"""Status code and label of every phase; deals here are neither cancelled nor do they fail."""
+"""Status code and label by phase; deals in the sandbox are never cancelled and never fail."""
 
 _SAFETY: dict[str, JSON] = {
     "max_safety_orders": 4,
@@ -61,7 +64,7 @@ _COMMON: dict[str, JSON] = {
     "close_strategy_list": [],
     "safety_strategy_list": [],
 }
-"""Settings of the bot, repeated in every one of its deals."""
+"""Settings of the bot, repeated in each of its deals."""
 
 _DEAL: dict[str, JSON] = {
     **_COMMON,
@@ -89,12 +92,12 @@ _DEAL: dict[str, JSON] = {
     "reserved_base_funds": "0.0",
     "crypto_widget": None,
 }
-"""What is the same in every deal."""
+"""Fields with the same value in every deal."""
 
 
 @attrs.define(kw_only=True)
 class Bot:
-    """The one DCA bot, to which every deal belongs."""
+    """The DCA bot that all deals belong to."""
 
     id: int = 7001
     account_id: int = 5001
@@ -105,25 +108,25 @@ class Bot:
 
 @attrs.define(kw_only=True)
 class Deal:
-    """One deal. What the seed decided stays; `life` changes."""
+    """One deal. Only `lifecycle` changes."""
 
     id: int
     market: Market
-    life: Life
+    lifecycle: Lifecycle
     amount: Decimal
     price: Decimal
-    """Average price, commission included, at which it was bought."""
+    """Average buying price, commission included."""
     created_at: float
 
     @classmethod
-    def invent(cls, number: int, market: Market, life: Life, random: Random) -> Deal:
-        """Make the deal of that number up."""
+    def generate(cls, number: int, market: Market, lifecycle: Lifecycle, random: Random) -> Deal:
+        """Generate the deal with this number."""
         created_at = -random.uniform(600, 86_400)
         price = rounded(market.last(created_at) * (1 + FEE))
         return cls(
-            id=3_000_000_001 + number,  # beyond 32 bits signed, as the real ones are
+            id=3_000_000_001 + number,  # beyond 32 bits signed, as real ids are
             market=market,
-            life=life,
+            lifecycle=lifecycle,
             amount=rounded(Decimal(150) / market.usd / price, 3),
             price=price,
             created_at=created_at,
@@ -132,28 +135,28 @@ class Deal:
     @property
     def code(self) -> str:
         """The status code."""
-        return CODES[self.life.phase][0]
+        return CODES[self.lifecycle.phase][0]
 
     @property
     def volume(self) -> Decimal:
-        """What was paid, in quote currency."""
+        """Amount paid, in quote currency."""
         return self.amount * self.price
 
     def exit_price(self, now: float) -> Decimal:
-        """Tell the price, commission included, at which it was sold or would be now."""
-        at = now if self.life.ended_at is None else self.life.ended_at
+        """Return the price, commission included, at which it was sold or would be sold now."""
+        at = now if self.lifecycle.ended_at is None else self.lifecycle.ended_at
         return rounded(self.market.last(at) * (1 - FEE))
 
-    def gain(self, now: float) -> Decimal:
-        """Tell the profit, made or to be made now, in quote currency."""
+    def profit(self, now: float) -> Decimal:
+        """Return the realized profit, or the profit if sold now, in quote currency."""
         return rounded(self.amount * self.exit_price(now) - self.volume)
 
 
 def deal_json(deal: Deal, bot: Bot, now: float, clock: Clock) -> dict[str, JSON]:
-    """Write a deal as it stands in lists."""
-    status, label = CODES[deal.life.phase]
-    is_open, over = deal.life.phase is Phase.OPEN, deal.life.phase in OVER
-    changed_at, ended_at = deal.life.changed_at, deal.life.ended_at
+    """Return a deal as the list endpoint shows it."""
+    status, label = CODES[deal.lifecycle.phase]
+    is_open, over = deal.lifecycle.phase is Phase.OPEN, deal.lifecycle.phase in TERMINAL
+    changed_at, ended_at = deal.lifecycle.changed_at, deal.lifecycle.ended_at
     return {
         **_DEAL,
         "id": deal.id,
@@ -175,16 +178,16 @@ def deal_json(deal: Deal, bot: Bot, now: float, clock: Clock) -> dict[str, JSON]
         "panic_sellable?": is_open,
         "add_fundable": is_open,
         "smart_trade_convertable": is_open,
-        **_money(deal, now),
+        **_amounts(deal, now),
     }
 
 
-def _money(deal: Deal, now: float) -> dict[str, JSON]:
-    over = deal.life.phase in OVER
+def _amounts(deal: Deal, now: float) -> dict[str, JSON]:
+    over = deal.lifecycle.phase in TERMINAL
     price = deal.exit_price(now)
-    gain = deal.gain(now)
-    percent = (gain / deal.volume * 100).quantize(Decimal("0.01"))
-    usd = text(rounded(gain * deal.market.usd))
+    profit = deal.profit(now)
+    percent = (profit / deal.volume * 100).quantize(Decimal("0.01"))
+    usd = text(rounded(profit * deal.market.usd))
     fee = text(-rounded(deal.volume * FEE))
     return {
         "bought_amount": text(deal.amount),
@@ -194,10 +197,10 @@ def _money(deal: Deal, now: float) -> dict[str, JSON]:
         "sold_amount": text(deal.amount) if over else "0.0",
         "sold_volume": text(deal.amount * price) if over else "0.0",
         "sold_average_price": text(price) if over else "0",
-        "final_profit": text(gain) if over else fee,
+        "final_profit": text(profit) if over else fee,
         "final_profit_percentage": text(percent) if over else "0",
         "usd_final_profit": usd if over else fee,
-        "actual_profit": text(gain),
+        "actual_profit": text(profit),
         "actual_usd_profit": usd,
         "actual_profit_percentage": text(percent),
         "reserved_base_coin": text(deal.volume),
@@ -207,8 +210,8 @@ def _money(deal: Deal, now: float) -> dict[str, JSON]:
     }
 
 
-def shown_deal_json(deal: Deal, bot: Bot, now: float, clock: Clock) -> dict[str, JSON]:
-    """Write a deal as it stands in an answer of its own, which holds two lists more."""
+def deal_detail_json(deal: Deal, bot: Bot, now: float, clock: Clock) -> dict[str, JSON]:
+    """Return a deal as the show endpoint does, with its steps and events."""
     below = rounded(deal.price * Decimal("0.985"))
     return {
         **deal_json(deal, bot, now, clock),
@@ -218,8 +221,8 @@ def shown_deal_json(deal: Deal, bot: Bot, now: float, clock: Clock) -> dict[str,
 
 
 def bot_json(bot: Bot, deals: Iterable[Deal], now: float, clock: Clock) -> dict[str, JSON]:
-    """Write the bot with the deals it has open."""
-    active = [deal for deal in deals if deal.life.phase in ACTIVE]
+    """Return the bot with its active deals."""
+    active = [deal for deal in deals if deal.lifecycle.phase in ACTIVE]
     created_at = clock.iso(-90_000)
     return {
         **_COMMON,

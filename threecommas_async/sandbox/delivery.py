@@ -1,4 +1,4 @@
-"""How a decision leaves the house: over a real connection, whole, in part, late, or not at all."""
+"""Send an answer over a real connection: in full, truncated, late, or not at all."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-async def deliver(  # noqa: PLR0911 - one for each way to answer
+async def deliver(  # noqa: PLR0911 - one per kind of fault
     request: web.BaseRequest, decision: Decision, faults: Faults
 ) -> web.StreamResponse:
-    """Send the answer, or do to the connection what the fault asks for."""
+    """Send the answer, with the effect of the injected fault on it or on the connection."""
     answer = decision.answer
     match decision.fault:
         case Fault.SILENCE_BEFORE | Fault.SILENCE_AFTER:
             await asyncio.sleep(faults.silence)
-            return cut(request)
+            return reset_connection(request)
         case Fault.RESET_BEFORE | Fault.RESET_AFTER:
-            return cut(request)
+            return reset_connection(request)
         case Fault.STALE_BEFORE:
             _close(request)
             return web.Response()
         case Fault.DRIP_BEFORE | Fault.DRIP_AFTER:
-            return await _dripping(request, answer, faults.drip)
+            return await _send_slowly(request, answer, faults.drip)
         case Fault.TRUNCATED_AFTER:
-            return await _truncated(request, answer)
+            return await _send_truncated(request, answer)
         case Fault.STALE_AFTER:
-            return await _unannounced(request, answer)
+            return await _send_and_close(request, answer)
         case Fault.SLOW_AFTER:
             await asyncio.sleep(faults.slow)
         case _:
@@ -47,22 +47,22 @@ async def deliver(  # noqa: PLR0911 - one for each way to answer
     return _response(answer)
 
 
-def cut(request: web.BaseRequest) -> web.Response:
-    """Reset the connection; the response is for aiohttp, which finds nobody to send it to."""
+def reset_connection(request: web.BaseRequest) -> web.Response:
+    """Reset the connection; return a response that aiohttp cannot send any more."""
     if request.transport is not None:
-        abort(request.transport)
+        reset_transport(request.transport)
     return web.Response()
 
 
-def abort(transport: asyncio.Transport) -> None:
-    """Reset a connection: with lingering off, the peer gets RST and not FIN."""
+def reset_transport(transport: asyncio.Transport) -> None:
+    """Reset a connection: with a linger time of zero the peer gets RST instead of FIN."""
     sock: socket.socket = transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()
 
 
 def _close(request: web.BaseRequest) -> None:
-    """Close the connection the polite way: what was written goes out, then FIN."""
+    """Close the connection in order: send what was written, then FIN."""
     if request.transport is not None:
         request.transport.close()
 
@@ -77,27 +77,29 @@ def _response(answer: Answer) -> web.Response:
     )
 
 
-def _promised(answer: Answer) -> web.StreamResponse:
-    """Begin an answer with the length of its whole body."""
+def _start_response(answer: Answer) -> web.StreamResponse:
+    """Return an unprepared response with the Content-Length of the whole body."""
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_type = answer.content_type
     response.content_length = len(answer.body)
     return response
 
 
-async def _truncated(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Promise the whole body, send half of it and close."""
-    response = _promised(answer)
-    with suppress(ConnectionError):  # the caller may be gone by now
+async def _send_truncated(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """Send half of the body under the full Content-Length, then close."""
+    response = _start_response(answer)
+    with suppress(ConnectionError):  # the client may have disconnected
         await response.prepare(request)
         await response.write(answer.body[: len(answer.body) // 2])
     _close(request)
     return response
 
 
-async def _dripping(request: web.BaseRequest, answer: Answer, pause: float) -> web.StreamResponse:
-    """Send one byte after the other, with a pause before each, while there is somebody to read."""
-    response = _promised(answer)
+async def _send_slowly(
+    request: web.BaseRequest, answer: Answer, pause: float
+) -> web.StreamResponse:
+    """Send the body byte by byte with a pause before each, until the client disconnects."""
+    response = _start_response(answer)
     with suppress(ConnectionError):
         await response.prepare(request)
         for byte in answer.body:
@@ -106,8 +108,8 @@ async def _dripping(request: web.BaseRequest, answer: Answer, pause: float) -> w
     return response
 
 
-async def _unannounced(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Send the whole answer, kept alive by every appearance, and close."""
+async def _send_and_close(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
+    """Send the whole answer without `Connection: close`, then close."""
     response = _response(answer)
     with suppress(ConnectionError):
         await response.prepare(request)

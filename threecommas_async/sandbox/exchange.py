@@ -1,4 +1,4 @@
-"""Everything the sandbox holds: accounts, markets, smart trades, deals, and how they are listed."""
+"""The state of the sandbox: its smart trades, its deals and their bot."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from .chance import seeded
 from .deals import Bot, Deal
-from .lifecycle import Life, Phase
+from .lifecycle import Lifecycle, Phase
 from .markets import PRICES, Market
+from .rng import seeded_rng
 from .trades import SmartTrade
 
 if TYPE_CHECKING:
@@ -25,14 +25,18 @@ def _count() -> int:
 
 @attrs.frozen(kw_only=True)
 class Population:
-    """How many of what there is in the beginning."""
+    """Initial numbers of trades and deals.
+
+    Raises:
+        ValueError: a number is negative, or more trades fail than are open.
+    """
 
     trades: int = _count()
     pending: int = _count()
     failing: int = _count()
     deals: int = _count()
     close_delay: tuple[float, float]
-    """Shortest and longest time, on the sandbox's clock, that closing takes."""
+    """Minimum and maximum duration of a close, in seconds on the sandbox's clock."""
 
     def __attrs_post_init__(self) -> None:
         if self.failing > self.trades:
@@ -40,43 +44,45 @@ class Population:
 
 
 def as_of(position: T, time: float) -> T:
-    """Return a position as it stood at a time that is past; itself if that is how it stands."""
-    life = position.life.at(time)
-    return position if life is position.life else attrs.evolve(position, life=life)
+    """Return a position as of an earlier time; the position itself if it has not changed since."""
+    lifecycle = position.lifecycle.at(time)
+    return (
+        position if lifecycle is position.lifecycle else attrs.evolve(position, lifecycle=lifecycle)
+    )
 
 
 class Exchange:
-    """The state behind the API, the same for the same seed."""
+    """The state behind the API; the same seed gives the same initial state."""
 
     def __init__(self, clock: Clock, population: Population, seed: int) -> None:
         self.clock = clock
-        self.bot = Bot()
-        random = seeded(seed, "positions")
+        self.bot: Bot = Bot()
+        random = seeded_rng(seed, "positions")
         markets = [Market(pair, seed) for pair in PRICES]
         self.trades: dict[int, SmartTrade] = {}
         failing = set(random.sample(range(population.trades), population.failing))
         for number in range(population.trades + population.pending):
-            life = Life(
+            lifecycle = Lifecycle(
                 delay=random.uniform(*population.close_delay),
                 fails=number in failing,
                 phase=Phase.OPEN if number < population.trades else Phase.PENDING,
             )
-            trade = SmartTrade.invent(number, random.choice(markets), life, random)
+            trade = SmartTrade.generate(number, random.choice(markets), lifecycle, random)
             self.trades[trade.id] = trade
         self.deals: dict[int, Deal] = {}
         for number in range(population.deals):
-            life = Life(delay=random.uniform(*population.close_delay))
-            deal = Deal.invent(number, random.choice(markets), life, random)
+            lifecycle = Lifecycle(delay=random.uniform(*population.close_delay))
+            deal = Deal.generate(number, random.choice(markets), lifecycle, random)
             self.deals[deal.id] = deal
 
     @property
     def positions(self) -> dict[int, Position]:
-        """Trades and deals together; their ids never meet."""
+        """Trades and deals by id; their ids are disjoint."""
         return {**self.trades, **self.deals}
 
-    def settle(self, now: float) -> None:
-        """Let happen, to everything, what was due by now."""
+    def advance(self, now: float) -> None:
+        """Apply all state changes due by now."""
         for trade in self.trades.values():
-            trade.life.settle(now)
+            trade.lifecycle.advance(now)
         for deal in self.deals.values():
-            deal.life.settle(now)
+            deal.lifecycle.advance(now)

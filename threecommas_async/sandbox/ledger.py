@@ -1,6 +1,6 @@
-"""The truth: what reached the sandbox and what was really carried out.
+"""Record of what reached the sandbox and what was really carried out.
 
-A report of a client can be held against it. All times are seconds on the sandbox's clock.
+Compare a client's report with it. All times are seconds on the sandbox's clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .clock import Clock
     from .faults import Fault
-    from .lifecycle import Life, Position
+    from .lifecycle import Lifecycle, Position
 
 
 @attrs.frozen(kw_only=True)
@@ -28,47 +28,47 @@ class RequestRecord:
     """When it arrived."""
     method: str
     path: str
-    """As it came over the wire, `/public/api` included, without the query."""
+    """As received, with `/public/api`, without the query."""
     query: str
     operation: str
-    """The operation's name in the API description; empty for an address nobody knows."""
+    """Name of the operation in the API description; empty for an unknown path."""
     closes: bool
-    """Whether it asked for a close at market."""
+    """Whether it requested a close at market."""
     trade_id: int | None
-    """The trade, deal or bot it named."""
+    """Id of the trade, deal or bot in the path."""
     status: int | None
-    """The status decided for its answer; None when the connection was cut instead."""
+    """Status of its answer; None if the connection was closed without one."""
     cause: Cause | None
-    """Why it was turned away unread, if it was."""
+    """Why it was refused before being authorized; None if it was not."""
     fault: Fault | None
-    """The fault that was injected, if one was."""
+    """The injected fault, if any."""
     applied: tuple[int, ...]
-    """Trades and deals whose close it carried out."""
+    """Ids of the trades and deals whose close it carried out."""
     request_id: str
-    """What its answer says in `X-Request-Id`."""
+    """Value of the header `X-Request-Id` of its answer."""
 
 
 @attrs.frozen(kw_only=True)
 class TradeRecord:
-    """What really happened to one trade or deal so far."""
+    """What has happened to one trade or deal so far."""
 
     id: int
     state: str
-    """Its status code now."""
+    """Current status code."""
     received: int
-    """Requests that asked for this close, refused ones included."""
+    """Number of requests to close it, including refused ones."""
     applied: int
-    """How often the close was carried out: 0 or 1."""
+    """Number of closes carried out: 0 or 1."""
     repeated: int
-    """Requests for this close that came after it had been carried out."""
+    """Number of requests to close it that came after the close had been carried out."""
     accepted_at: float | None
     """When the close (or the cancellation) was accepted."""
     ended_at: float | None
-    """When it was over: closed, cancelled or failed."""
+    """When it reached its final state: closed, cancelled or failed."""
 
 
 class Ledger:
-    """Everything that reached the sandbox and everything it did."""
+    """All requests that reached the sandbox, and all closes that it carried out."""
 
     def __init__(self, positions: Mapping[int, Position], clock: Clock) -> None:
         self._positions = positions
@@ -76,15 +76,15 @@ class Ledger:
         self._requests: list[RequestRecord] = []
         self._closes: dict[int, list[RequestRecord]] = {}
         self._connections = 0
-        self.peak_connections = 0
-        """The most connections that were open at one moment."""
+        self.peak_connections: int = 0
+        """Maximum number of connections open at the same time."""
 
     def __repr__(self) -> str:
         return f"<Ledger: {len(self._requests)} requests, {len(self.applied)} closes applied>"
 
     @property
     def requests(self) -> Sequence[RequestRecord]:
-        """Every request, in the order of arrival."""
+        """All requests, in order of arrival."""
         return self._requests
 
     @property
@@ -94,14 +94,16 @@ class Ledger:
 
     @property
     def closed(self) -> frozenset[int]:
-        """Ids of the trades and deals that have been closed at market by now."""
-        return frozenset(id_ for id_ in self._positions if self._settled(id_).phase is Phase.CLOSED)
+        """Ids of the trades and deals whose close at market has completed."""
+        return frozenset(
+            id_ for id_ in self._positions if self._advanced(id_).phase is Phase.CLOSED
+        )
 
     @property
     def repeated(self) -> list[int]:
-        """One id for every request to close what had already been accepted for closing.
+        """Ids of closes requested again after they had been accepted, once per request.
 
-        The right client leaves this empty, whatever goes wrong.
+        A correct client leaves this empty, whatever goes wrong.
         """
         return [id_ for id_ in self._closes for _ in range(self.trade(id_).repeated)]
 
@@ -112,7 +114,7 @@ class Ledger:
 
     @property
     def offences(self) -> list[RequestRecord]:
-        """Requests that came while everything was being refused, by penalty, block or ban."""
+        """Requests that arrived during a penalty, block or ban."""
         return [r for r in self._requests if r.cause not in {None, Cause.LIMIT}]
 
     @property
@@ -121,8 +123,12 @@ class Ledger:
         return {id_: self.trade(id_) for id_ in self._positions}
 
     def trade(self, trade_id: int) -> TradeRecord:
-        """Tell what happened to one trade or deal; KeyError if there is none of that id."""
-        life = self._settled(trade_id)
+        """Return the record of one trade or deal.
+
+        Raises:
+            KeyError: the id is unknown.
+        """
+        lifecycle = self._advanced(trade_id)
         closes = self._closes.get(trade_id, [])
         applied = [n for n, record in enumerate(closes) if trade_id in record.applied]
         return TradeRecord(
@@ -131,8 +137,8 @@ class Ledger:
             received=sum(record.closes for record in closes),
             applied=len(applied),
             repeated=len(closes) - 1 - applied[0] if applied else 0,
-            accepted_at=life.accepted_at,
-            ended_at=life.ended_at,
+            accepted_at=lifecycle.accepted_at,
+            ended_at=lifecycle.ended_at,
         )
 
     def count(
@@ -144,7 +150,7 @@ class Ledger:
         fault: Fault | None = None,
         since: float = 0.0,
     ) -> int:
-        """Count the requests since a time that match everything given."""
+        """Return the number of requests from `since` on that match all given values."""
         wanted = {
             name: value
             for name, value in {
@@ -162,7 +168,7 @@ class Ledger:
         )
 
     def max_in_window(self, window: float) -> int:
-        """Tell the largest number of requests in any rolling window of that many seconds."""
+        """Return the maximum number of requests in any rolling window of `window` seconds."""
         times = [record.time for record in self._requests]
         most = first = 0
         for last, time in enumerate(times):
@@ -172,22 +178,22 @@ class Ledger:
         return most
 
     def record(self, record: RequestRecord) -> None:
-        """Write down a request and what came of it."""
+        """Record a request."""
         self._requests.append(record)
-        asked_for = (record.trade_id,) if record.closes else ()
-        for id_ in self._positions.keys() & {*asked_for, *record.applied}:
+        requested = (record.trade_id,) if record.closes else ()
+        for id_ in self._positions.keys() & {*requested, *record.applied}:
             self._closes.setdefault(id_, []).append(record)
 
-    def _settled(self, trade_id: int) -> Life:
-        life = self._positions[trade_id].life
-        life.settle(self._clock.now())
-        return life
+    def _advanced(self, trade_id: int) -> Lifecycle:
+        lifecycle = self._positions[trade_id].lifecycle
+        lifecycle.advance(self._clock.now())
+        return lifecycle
 
     def connection_opened(self) -> None:
-        """Write down a new connection."""
+        """Record a new connection."""
         self._connections += 1
         self.peak_connections = max(self.peak_connections, self._connections)
 
     def connection_closed(self) -> None:
-        """Write down the end of a connection."""
+        """Record the end of a connection."""
         self._connections -= 1

@@ -1,7 +1,9 @@
-"""The limits a server enforces: windows, penalties, bans. Pure; the time is an argument.
+"""Rate limits as the server enforces them: windows, penalties, bans. Pure: time is an argument.
 
-The server counts what arrives. It is the judge of the client's limiter, so it shares nothing
-with it: a request counts whether or not it is let in, authorised or understood.
+Every request that arrives counts, whether or not it is refused, authorized or understood. No code
+is shared with the client's limiter, because this checks it.
+
+https://developers.3commas.io/general-information/limits
 """
 
 from __future__ import annotations
@@ -19,62 +21,66 @@ if TYPE_CHECKING:
 
 Policy: TypeAlias = Literal["rolling", "fixed"]
 
-LONGEST_BAN = 259_200.0  # three days
+MAX_BAN = 259_200.0
+"""Maximum seconds of a ban: three days."""
 
 
 class Cause(enum.Enum):
-    """Why a request was refused without being looked at."""
+    """Why a request was refused before being authorized."""
 
     LIMIT = "limit"
-    """It was one too many in the window; the penalty starts with it."""
+    """It exceeded the limit of the window; the penalty starts with it."""
     PENALTY = "penalty"
-    """It came while a penalty was running."""
+    """It arrived during a penalty."""
     BLOCK = "block"
-    """It came while a block ran that an injected fault had started."""
+    """It arrived during a block started by an injected fault."""
     BAN = "ban"
-    """It came from a banned address, or is the offence that brought the ban."""
+    """It arrived during a ban, or caused one."""
 
 
 @attrs.frozen
 class Quota:
-    """`requests` per `window` seconds; one more brings a penalty of `penalty` seconds."""
+    """`requests` per `window` seconds; exceeding it costs a penalty of `penalty` seconds."""
 
     requests: int = attrs.field(validator=attrs.validators.ge(1))
     window: float = attrs.field(validator=attrs.validators.gt(0))
     penalty: float = attrs.field(validator=attrs.validators.ge(0))
 
 
-LISTED = Quota(40, 10.0, 10.0)
-DEALS = Quota(120, 60.0, 60.0)
+TRADE_LIST_QUOTA = Quota(40, 10.0, 10.0)
+DEAL_QUOTA = Quota(120, 60.0, 60.0)
 
 ENDPOINT_QUOTAS: Mapping[str, Quota] = {
-    "list_smart_trades": LISTED,
-    "list_deals": DEALS,
-    "get_deal": DEALS,
+    "list_smart_trades": TRADE_LIST_QUOTA,
+    "list_deals": DEAL_QUOTA,
+    "get_deal": DEAL_QUOTA,
 }
-"""The documented limits of single endpoints, by operation."""
+"""Documented limits of single endpoints, by operation.
+
+https://developers.3commas.io/general-information/limits
+"""
 
 
 @attrs.frozen
 class RateLimit:
-    """How the sandbox limits its caller. All spans are seconds on the sandbox's clock."""
+    """Limits that the sandbox enforces. Durations are seconds on the sandbox's clock."""
 
     requests: int = attrs.field(default=100, validator=attrs.validators.ge(1))
-    """Requests that a window holds; all of them count, also unauthorised ones."""
+    """Maximum requests per window; all requests count, including unauthorized ones."""
     window: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
     penalty: float = attrs.field(default=300.0, validator=attrs.validators.ge(0))
-    """How long everything is refused after one request too many."""
+    """Seconds for which all requests are refused after the limit was exceeded."""
     policy: Policy = attrs.field(
         default="rolling", validator=attrs.validators.in_(("rolling", "fixed"))
     )
-    """`rolling` counts back from every request; `fixed` windows start with a first request."""
+    """`rolling`: the window ends at each request; `fixed`: it starts with the first request."""
     ban_after: int = attrs.field(default=50, validator=attrs.validators.ge(1))
-    """Requests sent into one block after which the address is banned (418).
+    """Number of requests during one penalty or block after which the address is banned (418).
 
-    The default is lenient: what was in flight when the block began counts as well.
+    The default is lenient, because requests in flight when the block starts count, too.
     """
     ban: float = attrs.field(default=120.0, validator=attrs.validators.ge(0))
-    """Length of the first ban; every further one is twice as long, up to three days."""
+    """Seconds of the first ban; each further one is twice as long, up to three days."""
     bodies: tuple[LimitBody, ...] = attrs.field(
         default=("text", "json", "html"),
         validator=(
@@ -84,14 +90,14 @@ class RateLimit:
     )
     """Bodies of the 429 answers, taken in turn."""
     retry_after: tuple[LimitBody, ...] = ("html",)
-    """Bodies that come with a `Retry-After` header; the HTML page has no other way to tell."""
+    """Bodies sent with a `Retry-After` header; the HTML page does not show the time otherwise."""
     endpoints: bool = True
-    """Whether the limits of single endpoints (lists, deals) hold as well."""
+    """Whether the limits of single endpoints (lists, deals) are enforced as well."""
 
 
 @attrs.frozen
 class Refusal:
-    """A request turned away: with which status, why, and until when."""
+    """Refusal of a request: its status, its cause, and the time it ends."""
 
     status: Literal[418, 429]
     cause: Cause
@@ -100,12 +106,12 @@ class Refusal:
 
 class _Window(Protocol):
     def add(self, now: float) -> int:
-        """Count one more request and tell how many the window now holds."""
+        """Count one more request; return the number in the window."""
         ...
 
 
 class _RollingWindow:
-    """Counts the requests of the `span` seconds that end now: after `now - span`, up to `now`."""
+    """Counts the requests after `now - span`, up to and including `now`."""
 
     def __init__(self, span: float) -> None:
         self._span = span
@@ -119,22 +125,22 @@ class _RollingWindow:
 
 
 class _FixedWindow:
-    """Counts in windows of `span` seconds, each opened by the first request after the last."""
+    """Counts in windows of `span` seconds; the first request after one ends starts the next."""
 
     def __init__(self, span: float) -> None:
         self._span = span
-        self._opened = float("-inf")
+        self._started_at = float("-inf")
         self._count = 0
 
     def add(self, now: float) -> int:
-        if now >= self._opened + self._span:
-            self._opened, self._count = now, 0
+        if now >= self._started_at + self._span:
+            self._started_at, self._count = now, 0
         self._count += 1
         return self._count
 
 
-class _Gate:
-    """One quota with its window and the penalty that runs."""
+class _QuotaState:
+    """A quota with its window and its current penalty."""
 
     def __init__(self, quota: Quota, policy: Policy) -> None:
         self._quota = quota
@@ -153,22 +159,22 @@ class _Gate:
         return None
 
 
-_GRAVITY = (Cause.LIMIT, Cause.PENALTY, Cause.BLOCK)
+_SEVERITY = (Cause.LIMIT, Cause.PENALTY, Cause.BLOCK)
 
 
 class Limiter:
-    """Decides of every arriving request whether it is looked at. State only, no clock."""
+    """Decides whether an arriving request is refused. It has state but no clock."""
 
     def __init__(self, limit: RateLimit | None) -> None:
         self._limit = limit
-        self._general: _Gate | None = None
-        self._endpoints: dict[str, _Gate] = {}
+        self._general: _QuotaState | None = None
+        self._endpoints: dict[str, _QuotaState] = {}
         if limit is not None:
             quota = Quota(limit.requests, limit.window, limit.penalty)
-            self._general = _Gate(quota, limit.policy)
+            self._general = _QuotaState(quota, limit.policy)
             if limit.endpoints:
                 self._endpoints = {
-                    operation: _Gate(own, limit.policy)
+                    operation: _QuotaState(own, limit.policy)
                     for operation, own in ENDPOINT_QUOTAS.items()
                 }
         self._blocked_until = self._banned_until = float("-inf")
@@ -176,34 +182,34 @@ class Limiter:
         self._bans = 0
 
     def arrive(self, now: float, operation: str = "") -> Refusal | None:
-        """Count a request that arrives `now`; the refusal if it is to be turned away."""
-        # Every window counts every request, also one that is refused for another reason.
-        found = [
-            (cause, gate.until)
-            for gate in (self._general, self._endpoints.get(operation))
-            if gate is not None and (cause := gate.arrive(now)) is not None
+        """Count a request that arrives `now`; return the refusal if it is refused."""
+        # Every window counts the request, even if it is refused for another reason.
+        refusals = [
+            (cause, state.until)
+            for state in (self._general, self._endpoints.get(operation))
+            if state is not None and (cause := state.arrive(now)) is not None
         ]
         if now < self._blocked_until:
-            found.append((Cause.BLOCK, self._blocked_until))
+            refusals.append((Cause.BLOCK, self._blocked_until))
         if now < self._banned_until:
             return Refusal(418, Cause.BAN, self._banned_until)
-        if not found:
+        if not refusals:
             return None
-        cause = min((cause for cause, _ in found), key=_GRAVITY.index)
-        if self._offends(cause):
+        cause = min((cause for cause, _ in refusals), key=_SEVERITY.index)
+        if self._count_offence(cause):
             return Refusal(418, Cause.BAN, self._next_ban(now))
-        return Refusal(429, cause, max(until for _, until in found))
+        return Refusal(429, cause, max(until for _, until in refusals))
 
     def block(self, until: float) -> None:
-        """Refuse everything until then, as after somebody else used up the quota."""
+        """Refuse all requests until then, as if another client had used up the limit."""
         self._blocked_until = max(self._blocked_until, until)
 
     def ban(self, until: float) -> None:
         """Ban the address until then."""
         self._banned_until = max(self._banned_until, until)
 
-    def _offends(self, cause: Cause) -> bool:
-        """Count the request as an offence if it came during a block; True if that is enough."""
+    def _count_offence(self, cause: Cause) -> bool:
+        """Count a request during a penalty or block; return whether it causes a ban."""
         if cause is Cause.LIMIT:
             self._offences = 0
             return False
@@ -214,5 +220,5 @@ class Limiter:
         length = 0.0 if self._limit is None else self._limit.ban * 2**self._bans
         self._bans += 1
         self._offences = 0
-        self.ban(now + min(length, LONGEST_BAN))
+        self.ban(now + min(length, MAX_BAN))
         return self._banned_until

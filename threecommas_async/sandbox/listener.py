@@ -1,4 +1,4 @@
-"""The socket: connections come, are counted, and can all be cut at once."""
+"""The listening socket; counts connections and can reset all of them at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from .delivery import abort
+from .delivery import reset_transport
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,20 +18,24 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Listens on one address, gives every request to a handler, and can stop at once."""
+    """Listens on one address, passes requests to a handler, and stops without delay."""
 
     def __init__(self, handler: Handler, ledger: Ledger, host: str, port: int) -> None:
         self._handler = handler
         self._ledger = ledger
         self._host = host
-        self.port = port
-        """The port; 0 until the first start has picked one."""
+        self.port: int = port
+        """The port; 0 until the first start has chosen one."""
         self._server: _Server | None = None
         self._runner: web.ServerRunner | None = None
-        self._serving: set[asyncio.Task[None]] = set()
+        self._handler_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to listen; on the same port as before, if there was a before."""
+        """Start listening; after a stop, on the same port as before.
+
+        Raises:
+            RuntimeError: already started.
+        """
         if self._runner is not None:
             raise RuntimeError("the sandbox is running already")
         self._server = _Server(self._serve, self._ledger)
@@ -42,33 +46,33 @@ class Listener:
         self.port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Cut every connection, answered or not, and listen no more."""
+        """Reset all connections and stop listening."""
         runner, server = self._runner, self._server
         if runner is None or server is None:
             return
         self._runner = self._server = None
-        for task in self._serving:
+        for task in self._handler_tasks:
             task.cancel()
         for transport in list(server.transports.values()):
-            abort(transport)
+            reset_transport(transport)
         await runner.cleanup()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        # A handler runs on when its caller is gone, as on a real server, and aiohttp then forgets
-        # it. To stop at once, the sandbox has to know its tasks itself.
+        # Tracked here because aiohttp does not: a handler continues when its client disconnects,
+        # as on a real server, and `stop` has to cancel it.
         task = request.task
-        self._serving.add(task)
+        self._handler_tasks.add(task)
         try:
             return await self._handler(request)
         finally:
-            self._serving.discard(task)
+            self._handler_tasks.discard(task)
 
 
 class _Server(web.Server):
-    """aiohttp's server, with the ledger told of every connection."""
+    """The aiohttp server; records connections in the ledger."""
 
     def __init__(self, handler: Handler, ledger: Ledger) -> None:
-        # Bodies stay as they came: the signature covers the bytes on the wire.
+        # Bodies are not decompressed: the signature covers the bytes on the wire.
         super().__init__(handler, access_log=None, auto_decompress=False)
         self._ledger = ledger
         self.transports: dict[web.RequestHandler, asyncio.Transport] = {}

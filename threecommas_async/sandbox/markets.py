@@ -1,7 +1,7 @@
-"""Prices that move, each a pure function of the seed and the time: no state, no feed.
+"""Moving prices, each a pure function of the seed and the time.
 
-A price is a sum of slow and quick waves with seeded phases. It wanders like a price, and yet two
-sandboxes of one seed show the same price at the same moment, however often they were asked.
+A price is a sum of slow and fast sine waves with seeded phases, so that two sandboxes with the same
+seed show the same price at the same time, however often it was read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from .chance import seeded
+from .rng import seeded_rng
 
 if TYPE_CHECKING:
     from .answers import JSON
@@ -28,29 +28,29 @@ PRICES = {
     "USDT_LINK": "14.31",
     "BTC_ETH": "0.04857",
     "BTC_SOL": "0.002354",
-    "USDT_DOGE_USDT": "0.1243",  # a base of its own kind: split at the first underscore only
+    "USDT_DOGE_USDT": "0.1243",  # the base has an underscore: split at the first only
 }
-"""Every pair traded in the sandbox with the price about which it moves."""
+"""Mean price by pair."""
 
 _USD = {"USDT": Decimal(1), "BTC": Decimal(PRICES["USDT_BTC"])}
-_PERIODS = (7200.0, 1100.0, 190.0, 31.0, 7.0)  # seconds; long waves are the high ones
+_PERIODS = (7200.0, 1100.0, 190.0, 31.0, 7.0)  # seconds; longer waves have higher amplitudes
 _SPREAD = Decimal("0.0004")
 
 
-def split(pair: str) -> tuple[str, str]:
+def split_pair(pair: str) -> tuple[str, str]:
     """Split a pair into its quote and base currency."""
     quote, _, base = pair.partition("_")
     return quote, base
 
 
 def text(amount: Decimal) -> str:
-    """Write an amount as the API does: no exponent, and at least one decimal place."""
+    """Format an amount as the API does: no exponent, at least one decimal place."""
     plain = f"{amount.normalize():f}"
     return plain if "." in plain else f"{plain}.0"
 
 
 def rounded(amount: Decimal, digits: int = 8) -> Decimal:
-    """Round to so many significant digits."""
+    """Round to `digits` significant digits."""
     return Decimal(f"{amount:.{digits - 1}e}")
 
 
@@ -65,7 +65,7 @@ class Ticker:
     quote_volume: Decimal
 
     def as_json(self) -> dict[str, JSON]:
-        """Write the ticker as `data.current_price`."""
+        """Return the ticker as in `data.current_price`."""
         return {
             "bid": text(self.bid),
             "ask": text(self.ask),
@@ -79,12 +79,14 @@ class Market:
     """The market of one pair."""
 
     def __init__(self, pair: str, seed: int) -> None:
-        random = seeded(seed, pair)
+        random = seeded_rng(seed, pair)
+        quote, base = split_pair(pair)
         self.pair = pair
-        self.quote, self.base = split(pair)
-        self.usd = _USD[self.quote]
+        self.quote: str = quote
+        self.base: str = base
+        self.usd: Decimal = _USD[self.quote]
         """Price of the quote currency in USD."""
-        self._middle = Decimal(PRICES[pair])
+        self._mean = Decimal(PRICES[pair])
         self._volume = Decimal(random.randrange(10**6, 10**9)) / 100
         self._waves = [
             (random.uniform(0.2, 1.0) * 0.02 * math.sqrt(period / 7200), period, random.random())
@@ -92,15 +94,15 @@ class Market:
         ]
 
     def last(self, now: float) -> Decimal:
-        """Tell the last price at that time."""
+        """Return the last price at a time."""
         drift = sum(
-            height * math.sin(math.tau * (now / period + phase))
-            for height, period, phase in self._waves
+            amplitude * math.sin(math.tau * (now / period + phase))
+            for amplitude, period, phase in self._waves
         )
-        return rounded(self._middle * Decimal(f"{1 + drift:.8f}"))
+        return rounded(self._mean * Decimal(f"{1 + drift:.8f}"))
 
     def ticker(self, now: float) -> Ticker:
-        """Tell all prices at that time."""
+        """Return all prices at a time."""
         last = self.last(now)
         change = (last / self.last(now - 86_400) - 1) * 100
         return Ticker(

@@ -1,6 +1,6 @@
-"""The operations the sandbox knows: their addresses, permissions and what they do.
+"""The operations of the sandbox: paths, permissions and handlers.
 
-Each is a plain function from the exchange and a call to an answer, carried out in one go.
+A handler is a synchronous function from the exchange and a call to an answer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 import attrs
 
 from .answers import Answer, RefusalError, error, invalid, ok
-from .deals import bot_json, deal_json, shown_deal_json
+from .deals import bot_json, deal_detail_json, deal_json
 from .exchange import as_of
 from .listing import Query, select_deals, select_trades
-from .trade_json import smart_trade, trades_of
+from .trade_json import inner_trades_json, smart_trade_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,19 +40,19 @@ Permission: TypeAlias = Literal[
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """One request, as far as an operation has to know it."""
+    """The part of a request that handlers use."""
 
     id: int | None
-    """The id in the path; None if there is none, or none that could be one."""
+    """The id in the path; None if there is none or it is not a number."""
     query: str
     body: bytes
     now: float
     as_of: float
-    """The time as of which a read shows trades and deals: `now`, or before it if reads lag."""
+    """Time whose state a read shows: `now`, or earlier if reads lag."""
 
     @property
     def parameters(self) -> dict[str, str]:
-        """Parameters of query and body together; where both name one, the query wins."""
+        """Parameters of query and body; the query takes precedence."""
         return {**_body_parameters(self.body), **dict(parse_qsl(self.query))}
 
 
@@ -65,23 +65,23 @@ def _compiled(route: Route) -> re.Pattern[str]:
 
 @attrs.frozen
 class Route:
-    """One operation: where it is, who may call it, what it does."""
+    """One operation: its path, its required permission and its handler."""
 
     method: str
     path: str
     operation: str
-    """Its name in the API description."""
+    """Name in the API description."""
     permission: Permission | None
     handler: Handler
     closes: bool = attrs.field(default=False, kw_only=True)
-    """Whether it asks for a close at market."""
+    """Whether it closes at market."""
     pattern: re.Pattern[str] = attrs.field(
         init=False, repr=False, default=attrs.Factory(_compiled, takes_self=True)
     )
 
 
 def match(method: str, path: str) -> tuple[Route | None, int | None]:
-    """Find the operation at an address, and the id that the address holds."""
+    """Return the operation at a path, and the id in the path."""
     for route in ROUTES:
         found = route.pattern.fullmatch(path)
         if found is not None and route.method == method:
@@ -94,7 +94,7 @@ def _id(raw: str) -> int | None:
 
 
 def _body_parameters(body: bytes) -> Mapping[str, str]:
-    """Read a body as JSON or as a form, whichever it is."""
+    """Parse a body as JSON, else as a form; keep the string values."""
     text = body.decode(errors="replace")
     try:
         values: object = json.loads(text)
@@ -107,12 +107,12 @@ def _body_parameters(body: bytes) -> Mapping[str, str]:
 
 
 def validate(_exchange: Exchange, _call: Call) -> Answer:
-    """Tell that key and signature are good, since the call came this far."""
+    """Confirm the credentials; they were checked before this is called."""
     return ok({"valid": True})
 
 
 def change_mode(_exchange: Exchange, call: Call) -> Answer:
-    """Switch between real and paper trading, which changes nothing here."""
+    """Switch between real and paper trading; without effect in the sandbox."""
     mode = call.parameters.get("mode")
     if mode not in {"real", "paper"}:
         return invalid(400, mode="is not included in the list")
@@ -121,33 +121,33 @@ def change_mode(_exchange: Exchange, call: Call) -> Answer:
 
 def list_smart_trades(exchange: Exchange, call: Call) -> Answer:
     """List one page of smart trades."""
-    exchange.settle(call.now)
+    exchange.advance(call.now)
     query = Query(call.parameters)
     trades = [as_of(trade, call.as_of) for trade in exchange.trades.values()]
     page = select_trades(trades, query, call.now, exchange.clock)
-    return ok([smart_trade(trade, call.now, exchange.clock) for trade in page])
+    return ok([smart_trade_json(trade, call.now, exchange.clock) for trade in page])
 
 
 def get_smart_trade(exchange: Exchange, call: Call) -> Answer:
     """Show a smart trade."""
     trade = as_of(_trade(exchange, call, missing=400), call.as_of)
-    return ok(smart_trade(trade, call.now, exchange.clock))
+    return ok(smart_trade_json(trade, call.now, exchange.clock))
 
 
 def cancel_smart_trade(exchange: Exchange, call: Call) -> Answer:
-    """Begin to cancel a smart trade."""
+    """Start to cancel a smart trade."""
     trade = _trade(exchange, call, missing=400)
-    if not trade.life.cancel(call.now):
+    if not trade.lifecycle.cancel(call.now):
         return invalid(422, base=f"Cannot be cancelled in status {trade.code}")
-    return ok(smart_trade(trade, call.now, exchange.clock))
+    return ok(smart_trade_json(trade, call.now, exchange.clock))
 
 
 def close_smart_trade(exchange: Exchange, call: Call) -> Answer:
-    """Begin to close a smart trade at market."""
+    """Start to close a smart trade at market."""
     trade = _trade(exchange, call, missing=404)
-    if not trade.life.close(call.now):
+    if not trade.lifecycle.close(call.now):
         return invalid(422, base=f"Cannot be closed in status {trade.code}")
-    return ok(smart_trade(trade, call.now, exchange.clock), status=201, applied=(trade.id,))
+    return ok(smart_trade_json(trade, call.now, exchange.clock), status=201, applied=(trade.id,))
 
 
 def set_note(exchange: Exchange, call: Call) -> Answer:
@@ -157,18 +157,18 @@ def set_note(exchange: Exchange, call: Call) -> Answer:
     if note is None:
         return invalid(400, note="is missing")
     trade.note = note
-    return ok(smart_trade(trade, call.now, exchange.clock), status=201)
+    return ok(smart_trade_json(trade, call.now, exchange.clock), status=201)
 
 
 def list_trades_of_smart_trade(exchange: Exchange, call: Call) -> Answer:
-    """List the trades inside a smart trade."""
+    """List the trades of a smart trade."""
     trade = as_of(_trade(exchange, call, missing=404), call.as_of)
-    return ok(trades_of(trade, exchange.clock))
+    return ok(inner_trades_json(trade, exchange.clock))
 
 
 def list_deals(exchange: Exchange, call: Call) -> Answer:
     """List one page of deals."""
-    exchange.settle(call.now)
+    exchange.advance(call.now)
     query, clock = Query(call.parameters), exchange.clock
     deals = [as_of(deal, call.as_of) for deal in exchange.deals.values()]
     page = select_deals(deals, exchange.bot, query, call.now, clock)
@@ -178,15 +178,15 @@ def list_deals(exchange: Exchange, call: Call) -> Answer:
 def get_deal(exchange: Exchange, call: Call) -> Answer:
     """Show a deal."""
     deal = as_of(_deal(exchange, call), call.as_of)
-    return ok(shown_deal_json(deal, exchange.bot, call.now, exchange.clock))
+    return ok(deal_detail_json(deal, exchange.bot, call.now, exchange.clock))
 
 
 def panic_sell_deal(exchange: Exchange, call: Call) -> Answer:
-    """Begin to close a deal at market."""
+    """Start to close a deal at market."""
     deal = _deal(exchange, call)
-    if not deal.life.close(call.now):
+    if not deal.lifecycle.close(call.now):
         return invalid(422, base=f"Cannot be closed in status {deal.code}")
-    body = shown_deal_json(deal, exchange.bot, call.now, exchange.clock)
+    body = deal_detail_json(deal, exchange.bot, call.now, exchange.clock)
     return ok(body, status=201, applied=(deal.id,))
 
 
@@ -196,9 +196,9 @@ def get_bot(exchange: Exchange, call: Call) -> Answer:
 
 
 def panic_sell_all_deals(exchange: Exchange, call: Call) -> Answer:
-    """Begin to close every deal of the bot at market, and disable the bot."""
+    """Start to close every deal of the bot at market, and disable the bot."""
     _bot(exchange, call)
-    closed = tuple(deal.id for deal in exchange.deals.values() if deal.life.close(call.now))
+    closed = tuple(deal.id for deal in exchange.deals.values() if deal.lifecycle.close(call.now))
     exchange.bot.is_enabled = False
     return ok(_bot(exchange, call), status=201, applied=closed)
 
@@ -207,7 +207,7 @@ def _trade(exchange: Exchange, call: Call, *, missing: int) -> SmartTrade:
     trade = exchange.trades.get(call.id or 0)
     if trade is None:
         raise RefusalError(error(missing, "Not found", "Smart Trade not found"))
-    trade.life.settle(call.now)
+    trade.lifecycle.advance(call.now)
     return trade
 
 
@@ -215,22 +215,22 @@ def _deal(exchange: Exchange, call: Call) -> Deal:
     deal = exchange.deals.get(call.id or 0)
     if deal is None:
         raise RefusalError(error(404, "not_found", "Not Found"))
-    deal.life.settle(call.now)
+    deal.lifecycle.advance(call.now)
     return deal
 
 
 def _bot(exchange: Exchange, call: Call) -> dict[str, JSON]:
     if call.id != exchange.bot.id:
         raise RefusalError(error(404, "not_found", "Not Found"))
-    exchange.settle(call.now)
+    exchange.advance(call.now)
     deals = [as_of(deal, call.as_of) for deal in exchange.deals.values()]
     return bot_json(exchange.bot, deals, call.now, exchange.clock)
 
 
 def answer_of_another(exchange: Exchange, route: Route, call: Call) -> Answer | None:
-    """Answer as to the same call for the trade or deal beside it; None if there is no other.
+    """Return the answer to the same call for another trade or deal; None if there is no other.
 
-    Of a call that changes something, nothing is carried out: the other is only shown.
+    A call with side effects is not executed: the other trade or deal is only shown.
     """
     show = get_smart_trade if call.id in exchange.trades else get_deal
     ids = list(exchange.trades if call.id in exchange.trades else exchange.deals)
@@ -296,4 +296,4 @@ ROUTES = (
         closes=True,
     ),
 )
-"""Every operation of the sandbox."""
+"""All operations of the sandbox."""

@@ -1,4 +1,4 @@
-"""The embedded 3Commas: a real HTTP server on a real socket of this machine."""
+"""The embedded 3Commas: an HTTP server on a local socket."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from .chance import seeded
 from .clock import Clock
 from .delivery import deliver
 from .exchange import Exchange, Population
-from .faults import Dice, Faults
-from .gateway import Access, Gateway, Incoming
+from .faults import FaultInjector, Faults
+from .gateway import Access, Gateway, IncomingRequest
 from .ledger import Ledger
 from .limits import RateLimit
 from .listener import Listener
+from .rng import seeded_rng
 from .routes import PREFIX, Permission
 from .signature import hmac_verifier, rsa_verifier
 
@@ -37,30 +37,32 @@ _DOCUMENTED_LIMIT: Final = RateLimit()
 
 
 class Sandbox:
-    """An embedded 3Commas to rehearse against: signatures, limits, trades, faults, and the truth.
+    """An embedded 3Commas for tests: signatures, limits, trades, faults, and a ledger.
 
-    Use it as an async context manager, or call `start` and `stop`. One seed gives one sandbox:
-    the same keys, trades, prices and faults.
+    Use it as an async context manager, or call `start` and `stop`. The same seed gives the same
+    keys, trades, prices and faults.
 
     Args:
-        trades: Open smart trades, ready to be closed.
-        pending: Smart trades whose entry is not filled yet; these cannot be closed, only cancelled.
-        failing: How many of the open trades end in `failed` when they are closed.
-        deals: Open deals of the one DCA bot.
-        seed: The seed of everything that is left to chance.
-        faults: What goes wrong, and how often; nothing unless given.
-        rate_limit: The limits enforced; None for no limits at all.
+        trades: Number of open smart trades, ready to be closed.
+        pending: Number of smart trades whose entry is not filled; they can only be cancelled.
+        failing: Number of the open trades that end in `failed` when they are closed.
+        deals: Number of open deals of the DCA bot.
+        seed: Seed of all random decisions.
+        faults: Faults to inject, with their rates; none by default.
+        rate_limit: The limits to enforce, by default those documented; None for no limits.
         time_scale: How many times as fast as real time the sandbox's clock runs.
-        close_delay: Shortest and longest time, on the sandbox's clock, that closing takes.
-        latency: Shortest and longest time, in real seconds, that a request and its answer spend
-            on the way, half of it each.
+        close_delay: Minimum and maximum duration of a close, in seconds on the sandbox's clock.
+        latency: Minimum and maximum round-trip time in real seconds; each direction takes half.
         host: Address to listen on.
-        port: Port to listen on; 0 picks a free one, which then stays the same.
-        api_key: The key that is let in; drawn from the seed unless given.
-        secret: The secret of that key; drawn from the seed unless given.
-        public_key: PEM of an RSA key; with it, RSA signatures are checked instead of HMAC ones.
-        permissions: What the key may do.
+        port: Port to listen on; 0 picks a free one, which a restart keeps.
+        api_key: The accepted API key; derived from the seed by default.
+        secret: The secret of that key; derived from the seed by default.
+        public_key: PEM of an RSA key; if given, RSA signatures are checked instead of HMAC ones.
+        permissions: Permissions of the key.
         clock: The real clock, in seconds.
+
+    Raises:
+        ValueError: a setting is out of range, or both `secret` and `public_key` are given.
     """
 
     def __init__(  # noqa: PLR0913
@@ -86,10 +88,10 @@ class Sandbox:
     ) -> None:
         if secret is not None and public_key is not None:
             raise ValueError("give either secret or public_key")
-        random = seeded(seed, "keys")
-        drawn_key, drawn_secret = random.randbytes(32).hex(), random.randbytes(64).hex()
-        self._api_key = drawn_key if api_key is None else api_key
-        self._secret = drawn_secret if secret is None else secret
+        random = seeded_rng(seed, "keys")
+        default_key, default_secret = random.randbytes(32).hex(), random.randbytes(64).hex()
+        self._api_key = default_key if api_key is None else api_key
+        self._secret = default_secret if secret is None else secret
         verify = hmac_verifier(self._secret) if public_key is None else rsa_verifier(public_key)
         self._clock = Clock(clock, time_scale)
         population = Population(
@@ -103,21 +105,25 @@ class Sandbox:
             ledger=self._ledger,
             access=Access(api_key=self._api_key, verify=verify, permissions=frozenset(permissions)),
             rate_limit=rate_limit,
-            dice=Dice(self._faults, seed),
+            injector=FaultInjector(self._faults, seed),
         )
         self._latency = latency
-        self._latencies = seeded(seed, "latency")
+        self._latencies = seeded_rng(seed, "latency")
         self._host = host
         self._listener = Listener(self._serve, self._ledger, host, port)
 
     def __repr__(self) -> str:
-        # Not the keys: they are worthless, but the habit of showing keys is not.
+        # Without the keys: these are made up, but code that shows keys would be copied.
         state = f"port {self._listener.port}" if self._listener.port else "not started"
         return f"<Sandbox: {state}, {len(self._exchange.trades)} trades>"
 
     @property
     def base_url(self) -> str:
-        """The base URL, known once the sandbox has been started."""
+        """The base URL.
+
+        Raises:
+            RuntimeError: the port is not known before the first start.
+        """
         if not self._listener.port:
             raise RuntimeError("the sandbox has no address before it is started")
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -130,7 +136,7 @@ class Sandbox:
 
     @property
     def secret(self) -> str:
-        """The secret to sign with; of no use with `public_key`."""
+        """The secret to sign with; unused with `public_key`."""
         return self._secret
 
     @property
@@ -150,31 +156,35 @@ class Sandbox:
 
     @property
     def bot_id(self) -> int:
-        """Id of the bot that the deals belong to."""
+        """Id of the bot that all deals belong to."""
         return self._exchange.bot.id
 
     @property
     def ledger(self) -> Ledger:
-        """The truth: every request, and everything that was carried out."""
+        """Record of all requests and of all closes carried out."""
         return self._ledger
 
     @property
     def now(self) -> float:
-        """The time on the sandbox's clock, in seconds, as in the ledger."""
+        """Current time in seconds on the sandbox's clock, as in the ledger."""
         return self._clock.now()
 
     async def start(self) -> None:
-        """Begin to listen, on the port it had before if it is not the first time."""
+        """Start listening; after a stop, on the same port as before.
+
+        Raises:
+            RuntimeError: already started.
+        """
         await self._listener.start()
 
     async def stop(self) -> None:
-        """Reset every connection and listen no more; trades and ledger stay as they are."""
+        """Reset all connections and stop listening; trades and ledger are kept."""
         await self._listener.stop()
 
     async def restart(self, *, downtime: float = 0.0) -> None:
-        """Go down in the middle of things and come back after `downtime` real seconds.
+        """Stop, and start again after `downtime` real seconds.
 
-        The port, the trades and the limits are the same afterwards.
+        Port, trades, limits and ledger are kept.
         """
         await self.stop()
         await asyncio.sleep(downtime)
@@ -198,9 +208,9 @@ class Sandbox:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             body = await request.read()
-        except ConnectionError:  # the caller left before the request was complete
+        except ConnectionError:  # the client disconnected before the request was complete
             return web.Response()
-        incoming = Incoming(
+        incoming = IncomingRequest(
             method=request.method,
             target=request.raw_path.encode("utf-8", "surrogateescape"),
             body=body,

@@ -1,7 +1,8 @@
-"""The sandbox's own check of signatures, over the bytes that came in and nothing else.
+"""Verification of signatures over the raw bytes received.
 
-Written apart from the client's signer on purpose: two readings of the rules, one the judge of
-the other.
+Deliberately shares no code with the client's signer: two implementations check each other.
+
+https://developers.3commas.io/quick-start/signing-a-request-using-hmac-sha256
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Verifier: TypeAlias = Callable[[bytes, str], bool]
-"""Tells whether a signature (the header's value) is that of a payload."""
+"""Return whether a signature (the value of the header) matches a payload."""
 
 
 def payloads(target: bytes, body: bytes, *, is_json: bool) -> tuple[bytes, ...]:
-    """List what may have been signed, given the raw request target and the raw body.
+    """Return the payloads that may have been signed, given the raw request target and body.
 
-    Without a body that is the target as it stands. With one it is target, question mark, body;
-    for JSON the form without the question mark is in use as well. Query and body together are
-    signed one after the other behind the one question mark there is.
+    Without a body: the target. With a body: target, question mark, body; for JSON, clients also
+    omit the question mark. With both query and body: the target followed by the body.
     """
     if not body:
         return (target,)
@@ -34,7 +34,7 @@ def payloads(target: bytes, body: bytes, *, is_json: bool) -> tuple[bytes, ...]:
 
 
 def hmac_verifier(secret: str) -> Verifier:
-    """Check HMAC-SHA256 signatures, hexadecimal in either case."""
+    """Return a verifier of HMAC-SHA256 signatures in hexadecimal, upper or lower case."""
     key = secret.encode()
 
     def verify(payload: bytes, signature: str) -> bool:
@@ -45,14 +45,18 @@ def hmac_verifier(secret: str) -> Verifier:
 
 
 def same(expected: str, given: str) -> bool:
-    """Compare in constant time what anybody may have put into a header."""
-    # As bytes, for text must be ASCII here; headers that are not UTF-8 come with surrogates.
+    """Compare a header value in constant time."""
+    # As bytes: `compare_digest` takes only ASCII text, and headers may contain surrogates.
     return hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape"))
 
 
 def rsa_verifier(public_key: str | bytes) -> Verifier:
-    """Check RSA signatures (PKCS #1 v1.5, SHA-256, Base64 in one line) against a PEM key."""
-    # Here, not above: only who signs with RSA needs this package to be installed.
+    """Return a verifier of RSA signatures (PKCS #1 v1.5, SHA-256, Base64 in one line).
+
+    Raises:
+        TypeError: the PEM holds a key of another kind.
+    """
+    # Imported here because cryptography is only needed for RSA.
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415

@@ -1,13 +1,16 @@
-"""How the API writes a smart trade: the whole entity, as in the documented examples."""
+"""Serialize smart trades as in the documented examples.
+
+https://developers.3commas.io/smart-trades/smart-trade-entity
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from .lifecycle import OVER, Phase
+from .lifecycle import TERMINAL, Phase
 from .markets import rounded, text
-from .trades import CODES, FEE, HELD
+from .trades import CODES, FEE, WITH_PROFIT
 
 if TYPE_CHECKING:
     from .answers import JSON
@@ -16,17 +19,17 @@ if TYPE_CHECKING:
 
 FAILURE = "The exchange refused the order: insufficient balance"
 
-_UNDER_WAY = frozenset({"force_process_available"})
+_NOT_OVER = frozenset({"force_process_available"})
 _FLAGS = {
-    Phase.PENDING: _UNDER_WAY
+    Phase.PENDING: _NOT_OVER
     | {"editable", "add_funds_available", "force_start_available", "cancel_available"},
-    Phase.OPEN: _UNDER_WAY
+    Phase.OPEN: _NOT_OVER
     | {"editable", "panic_sell_available", "cancel_available"}
     | {"add_funds_available", "reduce_funds_available"},
-    Phase.CLOSING: _UNDER_WAY,
-    Phase.SELLING: _UNDER_WAY,
-    Phase.CANCELLING: _UNDER_WAY,
-    # Over, and yet not `finished`: so it was in every recorded answer with these.
+    Phase.CLOSING: _NOT_OVER,
+    Phase.SELLING: _NOT_OVER,
+    Phase.CANCELLING: _NOT_OVER,
+    # Over but not `finished`, as in all recorded answers with these states.
     Phase.CLOSED: frozenset[str](),
     Phase.CANCELLED: frozenset[str](),
     Phase.FAILED: frozenset[str](),
@@ -34,15 +37,15 @@ _FLAGS = {
 """The flags in `data` that are true in a phase."""
 
 
-def smart_trade(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
-    """Write the trade as it stands now."""
+def smart_trade_json(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
+    """Return the current state of a trade."""
     return {
         "id": trade.id,
         "version": 2,
         "account": trade.account.as_json(),
         "pair": trade.market.pair,
         "instant": False,
-        "status": _status(trade),
+        "status": _trade_status(trade),
         "leverage": {"enabled": False},
         "position": _position(trade),
         "take_profit": _take_profit(trade),
@@ -59,11 +62,11 @@ def smart_trade(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
     }
 
 
-def trades_of(trade: SmartTrade, clock: Clock) -> list[JSON]:
-    """Write the trades inside a smart trade: its entry, and its targets while it has them."""
+def inner_trades_json(trade: SmartTrade, clock: Clock) -> list[JSON]:
+    """Return the trades of a smart trade: its entry, and its take-profit targets if any."""
     entered = trade.entry_total if trade.entered else Decimal(0)
-    parts: list[JSON] = [
-        _part(
+    trades: list[JSON] = [
+        _inner_trade(
             trade,
             clock,
             id=trade.id * 10,
@@ -81,8 +84,8 @@ def trades_of(trade: SmartTrade, clock: Clock) -> list[JSON]:
     ]
     for number in _targets(trade):
         price = _target_price(trade, number)
-        parts.append(
-            _part(
+        trades.append(
+            _inner_trade(
                 trade,
                 clock,
                 id=trade.id * 10 + number,
@@ -92,27 +95,27 @@ def trades_of(trade: SmartTrade, clock: Clock) -> list[JSON]:
                 status="order_placed",
                 initial_price=text(price),
                 order_price=text(price),
-                position_percentage=text(_share(trade)),
+                position_percentage=text(_step_percentage(trade)),
                 cancelable=True,
                 force_processable=True,
             )
         )
-    return parts
+    return trades
 
 
-def _named(code: str, title: str) -> dict[str, JSON]:
+def _status_json(code: str, title: str) -> dict[str, JSON]:
     return {"type": code, "basic_type": code, "title": title}
 
 
-def _status(trade: SmartTrade) -> dict[str, JSON]:
-    status = _named(*CODES[trade.life.phase])
-    if trade.life.phase is Phase.FAILED:
+def _trade_status(trade: SmartTrade) -> dict[str, JSON]:
+    status = _status_json(*CODES[trade.lifecycle.phase])
+    if trade.lifecycle.phase is Phase.FAILED:
         status["error"] = FAILURE
     return status
 
 
 def _position(trade: SmartTrade) -> dict[str, JSON]:
-    editable = trade.life.phase is Phase.PENDING
+    editable = trade.lifecycle.phase is Phase.PENDING
     position: dict[str, JSON] = {
         "type": trade.side,
         "editable": False,
@@ -124,9 +127,9 @@ def _position(trade: SmartTrade) -> dict[str, JSON]:
         },
         "total": {"value": text(trade.entry_total)},
         "order_type": trade.order_type,
-        "status": _named("finished", "Finished")
+        "status": _status_json("finished", "Finished")
         if trade.entered
-        else _named("order_placed", "Placed"),
+        else _status_json("order_placed", "Placed"),
     }
     if trade.order_type == "conditional":
         position["conditional"] = {
@@ -139,8 +142,11 @@ def _position(trade: SmartTrade) -> dict[str, JSON]:
 
 
 def _targets(trade: SmartTrade) -> range:
-    """List the numbers of the take-profit steps; the API's examples drop them in the end."""
-    gone = trade.life.phase in {Phase.CANCELLED, Phase.FAILED}
+    """Return the numbers of the take-profit steps; none after a cancellation or failure.
+
+    The API's examples omit the steps in these states.
+    """
+    gone = trade.lifecycle.phase in {Phase.CANCELLED, Phase.FAILED}
     return range(1, 1 if gone else trade.targets + 1)
 
 
@@ -149,19 +155,19 @@ def _target_price(trade: SmartTrade, number: int) -> Decimal:
     return rounded(trade.price * (1 + step if trade.side == "buy" else 1 - step))
 
 
-def _share(trade: SmartTrade) -> Decimal:
-    """Tell the percentage of the position that every take-profit step closes."""
+def _step_percentage(trade: SmartTrade) -> Decimal:
+    """Return the percentage of the position that each take-profit step closes."""
     return Decimal(100) / trade.targets
 
 
 def _take_profit(trade: SmartTrade) -> dict[str, JSON]:
     if not trade.entered:
-        status = _named("idle", "Pending")
-    elif trade.life.phase is Phase.CLOSED:
-        status = _named("cancelled", "Cancelled")
+        status = _status_json("idle", "Pending")
+    elif trade.lifecycle.phase is Phase.CLOSED:
+        status = _status_json("cancelled", "Cancelled")
     else:
-        status = _named("order_placed", "Placed")
-    placed = trade.entered and trade.life.phase is not Phase.CLOSED
+        status = _status_json("order_placed", "Placed")
+    placed = trade.entered and trade.lifecycle.phase is not Phase.CLOSED
     steps: list[JSON] = []
     for number in _targets(trade):
         price, units = _target_price(trade, number), trade.units / trade.targets
@@ -169,10 +175,10 @@ def _take_profit(trade: SmartTrade) -> dict[str, JSON]:
             {
                 "id": trade.id * 10 + number,
                 "order_type": "limit",
-                "editable": trade.life.phase not in OVER,
+                "editable": trade.lifecycle.phase not in TERMINAL,
                 "units": {"value": text(units) if trade.entered else None},
                 "price": {"type": "last", "value": text(price), "percent": None},
-                "volume": text(_share(trade)),
+                "volume": text(_step_percentage(trade)),
                 "total": text(units * price) if trade.entered else None,
                 "trailing": {"enabled": False, "percent": None},
                 "status": status,
@@ -185,7 +191,7 @@ def _take_profit(trade: SmartTrade) -> dict[str, JSON]:
 
 
 def _stop_loss(trade: SmartTrade) -> dict[str, JSON]:
-    if not trade.stop_loss or trade.life.phase is Phase.CANCELLED:
+    if not trade.stop_loss or trade.lifecycle.phase is Phase.CANCELLED:
         return {"enabled": False}
     level = rounded(trade.price * Decimal("0.9" if trade.side == "buy" else "1.1"))
     return {
@@ -200,19 +206,19 @@ def _stop_loss(trade: SmartTrade) -> dict[str, JSON]:
             "trailing": {"enabled": False, "percent": None},
         },
         "timeout": {"enabled": False, "value": None},
-        "status": _named("to_process" if trade.entered else "idle", "Pending"),
+        "status": _status_json("to_process" if trade.entered else "idle", "Pending"),
     }
 
 
 def _market_close(trade: SmartTrade, now: float) -> dict[str, JSON]:
-    """Write the market close: an empty object until it has happened."""
-    if trade.life.phase is not Phase.CLOSED:
+    """Return the market close: an empty object until it has completed."""
+    if trade.lifecycle.phase is not Phase.CLOSED:
         return {}
     price = trade.exit_price(now)
     return {
         "id": trade.id * 10 + 9,
         "type": "market",
-        "status": _named("panic_sold", "Closed at Market Price"),
+        "status": _status_json("panic_sold", "Closed at Market Price"),
         "units": {"value": text(trade.units)},
         "price": {"value": text(price), "value_without_commission": text(trade.last(now))},
         "total": {"value": text(trade.units * price)},
@@ -220,15 +226,15 @@ def _market_close(trade: SmartTrade, now: float) -> dict[str, JSON]:
 
 
 def _data(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
-    flags, closed = _FLAGS[trade.life.phase], trade.life.phase is Phase.CLOSED
+    flags, closed = _FLAGS[trade.lifecycle.phase], trade.lifecycle.phase is Phase.CLOSED
     exit_price = trade.exit_price(now)
-    changed_at = trade.life.changed_at
+    changed_at = trade.lifecycle.changed_at
     data: dict[str, JSON] = {
         "editable": "editable" in flags,
         "current_price": trade.market.ticker(now).as_json(),
         "target_price_type": "price",
         "orderbook_price_currency": trade.market.quote,
-        "base_order_finished": True,  # also before the entry: it is so in every example
+        "base_order_finished": True,  # even before the entry, as in all examples
         "missing_funds_to_close": "0.0",
         "liquidation_price": None,
         "average_enter_price": text(trade.entry_price) if trade.entered else None,
@@ -241,37 +247,37 @@ def _data(trade: SmartTrade, now: float, clock: Clock) -> dict[str, JSON]:
         "force_start_available": "force_start_available" in flags,
         "force_process_available": "force_process_available" in flags,
         "cancel_available": "cancel_available" in flags,
-        "finished": False,  # true only where a target or the stop loss ended it
+        "finished": False,  # true only after a target or the stop loss
         "base_position_step_finished": trade.entered,
         "entered_amount": text(trade.units) if trade.entered else "0.0",
         "entered_total": text(trade.entry_total) if trade.entered else "0.0",
         "closed_amount": text(trade.units) if closed else "0.0",
         "closed_total": text(trade.units * exit_price) if closed else "0.0",
-        # A number from one trade, text from the next: the API has been seen to do both.
+        # A number or a string: the API has been seen to send both.
         "commission": float(FEE) if trade.id % 2 else text(FEE),
         "created_at": clock.iso(trade.created_at),
         "updated_at": clock.iso(trade.created_at if changed_at is None else changed_at),
         "type": trade.kind,
     }
-    if trade.life.ended_at is not None:
-        data["closed_at"] = clock.iso(trade.life.ended_at)
+    if trade.lifecycle.ended_at is not None:
+        data["closed_at"] = clock.iso(trade.lifecycle.ended_at)
     return data
 
 
 def _profit(trade: SmartTrade, now: float) -> dict[str, JSON]:
-    if trade.life.phase not in HELD:
+    if trade.lifecycle.phase not in WITH_PROFIT:
         return {"volume": None, "usd": None, "percent": "0.0", "roe": None}
-    gain = trade.gain(now)
+    profit = trade.profit(now)
     return {
-        "volume": text(gain),
-        "usd": text(rounded(gain * trade.market.usd)),
-        "percent": text((gain / trade.entry_total * 100).quantize(Decimal("0.01"))),
+        "volume": text(profit),
+        "usd": text(rounded(profit * trade.market.usd)),
+        "percent": text((profit / trade.entry_total * 100).quantize(Decimal("0.01"))),
         "roe": None,
     }
 
 
-def _part(trade: SmartTrade, clock: Clock, **known: JSON) -> dict[str, JSON]:
-    """Write one of the trades inside; what is not `known` is as for an order that waits."""
+def _inner_trade(trade: SmartTrade, clock: Clock, **fields: JSON) -> dict[str, JSON]:
+    """Return one trade of a smart trade; `fields` override those of an unfilled order."""
     return {
         "average_price": None,
         "follow_price_type": "last",
@@ -298,5 +304,5 @@ def _part(trade: SmartTrade, clock: Clock, **known: JSON) -> dict[str, JSON]:
         "realised_price": None,
         "cancelable": False,
         "force_processable": False,
-        **known,
+        **fields,
     }

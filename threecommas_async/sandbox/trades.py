@@ -1,4 +1,4 @@
-"""Smart trades: how the seed makes them up, and what they are worth."""
+"""Smart trades, generated from the seed, and their value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from .answers import JSON
-    from .lifecycle import Life
+    from .lifecycle import Lifecycle
     from .markets import Market
 
 FEE = Decimal("0.001")
@@ -29,17 +29,17 @@ CODES = {
     Phase.CANCELLED: ("cancelled", "Cancelled"),
     Phase.FAILED: ("failed", "Failed"),
 }
-"""Status code and title of every phase."""
+"""Status code and title by phase."""
 
-HELD = frozenset({Phase.OPEN, Phase.CLOSING, Phase.SELLING, Phase.CLOSED})
-"""Phases in which there is a profit to speak of."""
+WITH_PROFIT = frozenset({Phase.OPEN, Phase.CLOSING, Phase.SELLING, Phase.CLOSED})
+"""Phases in which a profit is shown."""
 
 _ENTRIES: tuple[Literal["market", "limit", "conditional"], ...] = ("market", "limit", "conditional")
 
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """The exchange account a trade runs on."""
+    """The exchange account of a trade."""
 
     id: int
     name: str
@@ -47,7 +47,7 @@ class Account:
     market: str
 
     def as_json(self) -> dict[str, JSON]:
-        """Write the short form in which a trade names its account."""
+        """Return the short form of the account inside a trade."""
         return {
             "id": self.id,
             "type": self.type,
@@ -65,12 +65,12 @@ ACCOUNTS = (
 
 @attrs.define(kw_only=True)
 class SmartTrade:
-    """One smart trade. What the seed decided stays; `life` and `note` change."""
+    """One smart trade. Only `lifecycle` and `note` change."""
 
     id: int
     account: Account
     market: Market
-    life: Life
+    lifecycle: Lifecycle
     side: Literal["buy", "sell"]
     order_type: Literal["market", "limit", "conditional"]
     units: Decimal
@@ -85,8 +85,10 @@ class SmartTrade:
     note: str = ""
 
     @classmethod
-    def invent(cls, number: int, market: Market, life: Life, random: Random) -> SmartTrade:
-        """Make the trade of that number up."""
+    def generate(
+        cls, number: int, market: Market, lifecycle: Lifecycle, random: Random
+    ) -> SmartTrade:
+        """Generate the trade with this number."""
         side: Literal["buy", "sell"] = "sell" if number % 5 == 4 else "buy"  # noqa: PLR2004
         value = Decimal(random.randrange(50, 5000)) / market.usd
         created_at = -random.uniform(600, 86_400)
@@ -95,21 +97,21 @@ class SmartTrade:
             id=41_000_001 + number,
             account=ACCOUNTS[random.random() < 0.3],  # noqa: PLR2004
             market=market,
-            life=life,
+            lifecycle=lifecycle,
             side=side,
-            order_type="limit" if life.phase is Phase.PENDING else _ENTRIES[number % 3],
+            order_type="limit" if lifecycle.phase is Phase.PENDING else _ENTRIES[number % 3],
             units=rounded(value / price, 3),
             price=price,
             targets=random.randrange(3),
             stop_loss=random.random() < 0.5,  # noqa: PLR2004
             created_at=created_at,
-            entered=life.phase is not Phase.PENDING,
+            entered=lifecycle.phase is not Phase.PENDING,
         )
 
     @property
     def code(self) -> str:
         """The status code."""
-        return CODES[self.life.phase][0]
+        return CODES[self.lifecycle.phase][0]
 
     @property
     def kind(self) -> str:
@@ -127,16 +129,16 @@ class SmartTrade:
         return self.units * self.entry_price
 
     def last(self, now: float) -> Decimal:
-        """Tell the last price, which for a trade that is over is the one at its end."""
-        return self.market.last(now if self.life.ended_at is None else self.life.ended_at)
+        """Return the last price; for a trade that is over, the one at its end."""
+        return self.market.last(now if self.lifecycle.ended_at is None else self.lifecycle.ended_at)
 
     def exit_price(self, now: float) -> Decimal:
-        """Tell the price, commission included, at which it was closed or would be now."""
+        """Return the price, commission included, at which it was closed or would be closed now."""
         return rounded(self.last(now) * (1 - FEE if self.side == "buy" else 1 + FEE))
 
-    def gain(self, now: float) -> Decimal:
-        """Tell the profit in quote currency; 0 when there is none to speak of."""
-        if self.life.phase not in HELD:
+    def profit(self, now: float) -> Decimal:
+        """Return the profit in quote currency; 0 in phases without one."""
+        if self.lifecycle.phase not in WITH_PROFIT:
             return Decimal(0)
-        gain = rounded(self.units * self.exit_price(now) - self.entry_total)
-        return gain if self.side == "buy" else -gain
+        profit = rounded(self.units * self.exit_price(now) - self.entry_total)
+        return profit if self.side == "buy" else -profit
