@@ -304,6 +304,10 @@ class Pipeline:
             attempt.late = 0.0
         return await self._interpret(call, request, answer)
 
+    def blocked_for(self) -> float:
+        """Return the seconds for which nothing is sent because the server refused everything."""
+        return self._limiter.blocked_for()
+
     def redact(self, text: str) -> str:
         """Return a server's text without the key that it may have echoed, see `SigningAuth`."""
         return self._auth.redact(text)

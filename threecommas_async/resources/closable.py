@@ -118,6 +118,7 @@ class ClosableResource(Generic[T]):
             phase=kind.phase,
             is_closable=kind.is_closable,
             failure=self._failure,
+            blocked_for=self._pipeline.blocked_for,
         )
 
     async def _close(self, options: CallOptions, entity_id: int, trace: Trace) -> T:
