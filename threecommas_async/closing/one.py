@@ -204,7 +204,7 @@ class _Close(Generic[T]):
                 error.add_note(f"reading it to find out failed: {read_error}")
                 return _Verdict(self._unless_in_doubt(CloseState.REJECTED), entity, error)
             not_found = 0
-            if self.target.phase(entity) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+            if self.target.phase(entity).is_ending:
                 by_another = rejected and not self.trace.unknown
                 return self._judge_by_phase(
                     entity, CloseState.ALREADY_CLOSED if by_another else CloseState.ACCEPTED

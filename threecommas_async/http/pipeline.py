@@ -39,7 +39,7 @@ from .failures import (
     slot_too_late,
     stopped,
 )
-from .limiter import GuardedLimiter
+from .guarded_limiter import GuardedLimiter
 from .refusals import refusal
 from .request import Request, RequestFactory
 
@@ -189,7 +189,7 @@ class Pipeline:
         except TimeoutError:
             pass  # our error is raised below, so that this one is not attached to it
         except asyncio.CancelledError:
-            if not self._calls.caused(task):
+            if not self._calls.absorb(task):
                 raise
         finally:
             self._calls.leave(task)
