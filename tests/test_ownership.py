@@ -44,7 +44,7 @@ def test_owner_enter_is_true_for_the_first_use_on_each_event_loop() -> None:
 
     for _ in range(2):
         assert asyncio.run(use()) == [True, False]
-    assert owner.gone
+    assert owner.loop_closed
 
 
 async def test_second_concurrent_event_loop_is_refused_with_advice() -> None:

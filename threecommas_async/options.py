@@ -144,8 +144,8 @@ def check_filter(name: str, value: T) -> T:
     elif name in _TIME_FILTERS:
         check_time(value, name)
     elif not (isinstance(value, str) and value.isprintable() and value.strip()):
-        kind = "such" if isinstance(value, str) else type(value).__name__
-        msg = f"{name} must be a printable text that is not empty, not {kind}; nothing was sent"
+        given = one_line(repr(value), 50) if isinstance(value, str) else type(value).__name__
+        msg = f"{name} must be printable text and not empty, not {given}; nothing was sent"
         raise InvalidRequestError(msg)
     return value
 

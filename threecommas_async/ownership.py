@@ -57,7 +57,7 @@ class Owner:
         if loop is self._loop:
             return False
         self._check_process()
-        if self._loop is not None and not self.gone:
+        if self._loop is not None and not self.loop_closed:
             self._refuse(
                 "is in use on another event loop, which is not closed: make one per event loop; "
                 "to share a limit between event loops or processes use RedisLimiter"
@@ -66,7 +66,7 @@ class Owner:
         return True
 
     @property
-    def gone(self) -> bool:
+    def loop_closed(self) -> bool:
         """Whether the event loop was closed, so that its waiters cannot be woken."""
         return self._loop is not None and self._loop.is_closed()
 

@@ -129,3 +129,26 @@ async def test_429_whose_body_outlasts_the_attempt_is_reported_as_429() -> None:
         report = await client.smart_trades.close_many([1], deadline=20)
     assert states(report) == {1: CloseState.NOT_SENT}
     assert "429" in str(report[1].error)
+
+
+async def test_batch_during_a_block_that_outlasts_its_deadline_ends_at_once_and_says_why() -> None:
+    limiter = SlidingWindowLimiter()
+    api = Api([1, 2])
+    async with client_of(api, limiter=limiter) as client:
+        await limiter.block(3000)
+        report = await client.smart_trades.close_many([1, 2], deadline=600)
+    assert asyncio.get_running_loop().time() < 1
+    for outcome in report:
+        assert outcome.state is CloseState.NOT_SENT
+        assert "429 or 418" in str(outcome.error)
+        assert str(outcome.error).startswith(f"trade {outcome.trade_id}: not sent")
+        assert isinstance(outcome.error, RequestNotSentError)
+        assert outcome.error.available_in is not None
+
+
+async def test_cancels_that_were_not_sent_are_not_called_closes() -> None:
+    api = Api([1], latency=1.0)
+    api.status[1] = "waiting_position"
+    async with client_of(api) as client:
+        report = await client.smart_trades.cancel_many([1], deadline=0.5)
+    assert "safe to cancel again" in str(report[1].error)

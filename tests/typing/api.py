@@ -7,7 +7,7 @@ becomes `Any`. No test runs them a second time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -137,10 +137,10 @@ async def watching(client: AsyncClient, ids: Sequence[int]) -> None:
         assert_type(error.may_have_taken_effect, bool)
 
     watch = client.smart_trades.watch(ids, every=5, on_error=on_error, deadline=600, timeout=5)
-    assert_type(watch, AsyncIterator[SmartTrade])
+    assert_type(watch, AsyncGenerator[SmartTrade, None])
     async for trade in watch:
         assert_type(trade, SmartTrade)
-    assert_type(client.deals.watch(i for i in ids), AsyncIterator[Deal])
+    assert_type(client.deals.watch(i for i in ids), AsyncGenerator[Deal, None])
 
 
 async def deals(client: AsyncClient, ids: Sequence[int], since: datetime) -> None:
@@ -152,7 +152,9 @@ async def deals(client: AsyncClient, ids: Sequence[int], since: datetime) -> Non
     assert_type(report[1].trade, Deal | None)
     assert_type(await client.deals.wait_until_closed(ids), CloseReport[Deal])
     assert_type(await client.deals.get(1), Deal)
-    assert_type(client.deals.list(scope="active", bot_id=1, from_=since), AsyncIterator[Deal])
+    assert_type(
+        client.deals.list(scope="active", bot_id=1, from_=since), AsyncGenerator[Deal, None]
+    )
     assert_type(await client.deals.list_page(0, limit=1000, order="profit"), list[Deal])
 
 
@@ -180,7 +182,7 @@ async def reading(client: AsyncClient, since: datetime) -> None:
     listing = client.smart_trades.list(
         status="active", pair="USDT_BTC", from_=since, order_by="created_at", deadline=5
     )
-    assert_type(listing, AsyncIterator[SmartTrade])
+    assert_type(listing, AsyncGenerator[SmartTrade, None])
     async for trade in listing:
         assert_type(trade, SmartTrade)
     assert_type([trade.id async for trade in client.smart_trades.list()], list[int])

@@ -4,8 +4,10 @@ This package decides whether a close may be sent, what its answer means for the 
 repeated, and when a whole batch stops. It does not know how a request is sent (`http`), when the
 rate limit has a slot for it (`rate_limit`), or the endpoints of the API (`resources`).
 
-`one` closes one entity, `many` a list of ids, `all` whatever a listing shows. `registry` keeps
-closes of the same entity apart, `lookup` and `confirm` read entities, `handle` is what the caller
+`one` closes one entity, `many` a list of ids, `all` whatever a listing shows (sorted in `scope`),
+`bulk` the deals of a bot with one request. `registry` keeps closes of the same entity apart,
+`turnstile` lets a few begin at a time. `lookup`, `confirm` and `watch` read entities. `target` is
+what has to be known of a kind of entity, `phase` where one stands. `handle` is what the caller
 gets, and `report` what the caller learns.
 """
 

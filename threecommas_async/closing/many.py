@@ -127,17 +127,22 @@ class CloseMany(Generic[T]):
     def _start_timers(self, loop: asyncio.AbstractEventLoop) -> Sequence[asyncio.TimerHandle]:
         if self._deadline is None:
             return ()
-        error = RequestNotSentError(
-            f"not sent before the deadline of {self._whole_deadline:g} s; safe to close again"
-        )
-        if not self._deadline:
-            self._stop(error)  # a timer would fire only after the first closes were sent
+        if self._target.blocked_for() >= self._deadline:
+            self._stop_at_deadline()  # no close could be sent in time
             return ()
         at = self._started_at + self._deadline
         return (
-            loop.call_at(at, self._stop, error),
+            loop.call_at(at, self._stop_at_deadline),
             loop.call_at(at + _DEADLINE_GRACE, self._cancel_closes),
         )
+
+    def _stop_at_deadline(self) -> None:
+        text = f"not sent before the deadline of {self._whole_deadline:g} s"
+        blocked = self._target.blocked_for()
+        if blocked:
+            text += f": the server refuses everything (429 or 418) for another {blocked:.0f} s"
+        text += f"; safe to {self._target.verb} again"
+        self._stop(RequestNotSentError(text, available_in=blocked or None))
 
     async def _close_all_ids(self) -> None:
         registry = self._target.registry
@@ -185,7 +190,7 @@ class CloseMany(Generic[T]):
         except Exception as defect:  # noqa: BLE001 - a defect in one close must not stop the others
             name = self._target.name(entity_id)
             log.exception("closing %s failed unexpectedly", name)
-            reason = RequestNotSentError(f"{name}: not sent, {defect!r}")
+            reason = RequestNotSentError(f"not sent, {defect!r}")
             outcome = interrupted_outcome(self._target, entity_id, trace, reason, 0.0)
         if trace.final and self._stopped_by and type(outcome.error) is RequestNotSentError:
             # The stop kept its request back: what stopped the batch is the reason.

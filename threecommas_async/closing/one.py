@@ -204,7 +204,7 @@ class _Close(Generic[T]):
                 error.add_note(f"reading it to find out failed: {read_error}")
                 return _Verdict(self._unless_in_doubt(CloseState.REJECTED), entity, error)
             not_found = 0
-            if self.target.phase(entity) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+            if self.target.phase(entity).is_ending:
                 by_another = rejected and not self.trace.unknown
                 return self._judge_by_phase(
                     entity, CloseState.ALREADY_CLOSED if by_another else CloseState.ACCEPTED
@@ -248,8 +248,8 @@ def is_not_found(error: ThreeCommasError) -> bool:
 
 def _earlier_close_error(target: Target[T], entity_id: int) -> OutcomeUnknownError:
     return OutcomeUnknownError(
-        f"{target.name(entity_id)}: it is not known whether an earlier close was carried out, and "
-        "no read could show it"
+        f"{target.name(entity_id)}: it is not known whether an earlier close or cancel was "
+        "carried out, and no read could show it"
     )
 
 
@@ -288,12 +288,13 @@ def interrupted_outcome(
         reason: why it was interrupted; None if it was cancelled.
         elapsed: seconds since the call or batch started.
     """
+    name = target.name(entity_id)
     last = trace.last_error
     if trace.in_flight or trace.unknown or target.registry.is_in_doubt(entity_id):
         state = CloseState.UNKNOWN
         last_answer = f". Last answer: {last}" if last else ""
         error: ThreeCommasError = OutcomeUnknownError(
-            f"{target.name(entity_id)}: it is not known whether a close of it was carried out; "
+            f"{name}: it is not known whether a {target.verb} of it was carried out; "
             f"it may have taken effect, read the {target.noun} before repeating it{last_answer}"
         )
         error.__cause__ = last
@@ -303,8 +304,10 @@ def interrupted_outcome(
     else:
         state = CloseState.NOT_SENT
         error = reason or RequestNotSentError(
-            f"{target.name(entity_id)}: not sent; nothing has happened, safe to close again"
+            f"{name}: not sent; nothing has happened, safe to {target.verb} again"
         )
-        if isinstance(error, RequestNotSentError):
+        if type(error) is RequestNotSentError:
+            if reason is not None:  # one for the whole batch
+                error = RequestNotSentError(f"{name}: {error}", available_in=error.available_in)
             error = trace.explain(error)
     return CloseOutcome(entity_id, state, None, error, trace.attempts, elapsed)

@@ -45,6 +45,16 @@ class Phase(Enum):
     UNCLEAR = "unclear"
     """The code is unknown, and no flag says that the position can be sold."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether it stays as it is."""
+        return self in {Phase.CLOSED, Phase.FAILED}
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is closing, or final."""
+        return self is Phase.CLOSING or self.is_final
+
 
 _SMART_TRADE_PHASES: dict[str, Phase] = {
     Code.CREATED: Phase.NOT_ENTERED,

@@ -38,6 +38,7 @@ class Target(Generic[T]):
         phase: returns the phase of an entity.
         is_closable: returns whether an entity is open and can be closed now.
         failure: returns the server's text about why an entity failed.
+        blocked_for: returns the seconds for which the server refuses everything; 0.0 normally.
         cancels: whether `close` cancels the entity instead of closing it.
     """
 
@@ -50,7 +51,13 @@ class Target(Generic[T]):
     phase: Callable[[T], Phase]
     is_closable: Callable[[T], bool]
     failure: Callable[[T], str | None]
+    blocked_for: Callable[[], float]
     cancels: bool = False
+
+    @property
+    def verb(self) -> str:
+        """The word in messages for what is done to an entity: "close" or "cancel"."""
+        return "cancel" if self.cancels else "close"
 
     def name(self, entity_id: int) -> str:
         """Return the name of an entity in messages, such as "trade 12345678"."""

@@ -18,7 +18,6 @@ from ..errors import ThreeCommasError
 from ..logs import log
 from .lookup import Reader
 from .one import NOT_FOUND_READS, is_not_found
-from .phase import Phase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -30,7 +29,6 @@ __all__ = ["Watch"]
 T = TypeVar("T")
 
 _FIRST_PAUSE = 1.0
-_FINAL_PHASES = frozenset({Phase.CLOSED, Phase.FAILED})
 
 
 class Watch(Generic[T]):
@@ -88,7 +86,7 @@ class Watch(Generic[T]):
             self._record_error(entity_id, result)
             return False
         self._not_found_reads[entity_id] = 0
-        if self._target.phase(result) in _FINAL_PHASES:
+        if self._target.phase(result).is_final:
             self._watched.discard(entity_id)
         if self._last.get(entity_id) == result:
             return False

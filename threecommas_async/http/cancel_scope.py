@@ -60,7 +60,7 @@ class CancelScope:
         self._cancelled_before.pop(task, None)
         self._cancelled.discard(task)
 
-    def caused(self, task: _Task) -> bool:
+    def absorb(self, task: _Task) -> bool:
         """Return whether this scope alone caused the `CancelledError` that the task has caught.
 
         If so, the cancellation counts as handled. Call it before `leave`.

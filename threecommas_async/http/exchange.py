@@ -95,7 +95,7 @@ class Exchange:
             )
             return await receive(response, max_bytes=self._max_bytes, request=request)
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and self._timeouts.caused(task):
+            if isinstance(error, asyncio.CancelledError) and self._timeouts.absorb(task):
                 why = "" if timeout is None else f"the whole attempt may take {timeout:g} s"
                 return self._from_head(call, request, why) or unanswered(call, why)
             if self._calls.was_cancelled(error):

@@ -221,6 +221,8 @@ class FastTransport(OwnConnections):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, and read the whole answer, for whoever uses this as an httpx transport."""
         await request.aread()
+        if isinstance(request, Request):
+            request.check_before_sending()  # event hooks of a borrowed client take time
         return answer_of(*await self.exchange(request, self._max_bytes))
 
     async def exchange(self, request: httpx.Request, max_bytes: int) -> tuple[Answer, bytes]:
@@ -230,10 +232,13 @@ class FastTransport(OwnConnections):
         write, read = given.get("write"), given.get("read")
         idle = self._idle.here()
         connection = _take(idle)
+        is_new = connection is None
         reply = Reply(request.method, max_bytes)
         if connection is None:
             connection = await _connect(route, given.get("connect"))
         try:
+            if is_new and isinstance(request, Request):
+                request.check_before_sending()  # to connect takes time
             _send(request, connection, reply)
             head = await connection.head(reply, write, read)
             if isinstance(request, Request):
@@ -305,15 +310,12 @@ async def _connect(route: _Route, timeout: float | None) -> _Connection:
 
 
 def _send(request: httpx.Request, connection: _Connection, reply: Reply) -> None:
-    """Send a request, if it may leave.
+    """Send a request.
 
     Raises:
-        SendRefused: it must not be sent any more.
         LocalProtocolError: it cannot be sent as it is.
         ConnectError: the connection is over. Nothing was sent.
     """
-    if isinstance(request, Request):
-        request.check_before_sending()
     wire = _wire(request)
     if wire is None:
         text = "method, target and headers must be plain, and a body as long as Content-Length says"

@@ -66,7 +66,7 @@ class Gate:
         """End a call, and admit the next waiter that may enter."""
         # A call of an event loop closed while running may still leave, after `_reset`.
         self._free = min(self._free + 1, self._size)
-        if self._queue and not self._owner.gone:
+        if self._queue and not self._owner.loop_closed:
             self._admit_next()
 
     def _admit_next(self) -> None:

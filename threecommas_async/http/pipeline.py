@@ -39,7 +39,7 @@ from .failures import (
     slot_too_late,
     stopped,
 )
-from .limiter import GuardedLimiter
+from .guarded_limiter import GuardedLimiter
 from .refusals import refusal
 from .request import Request, RequestFactory
 
@@ -189,7 +189,7 @@ class Pipeline:
         except TimeoutError:
             pass  # our error is raised below, so that this one is not attached to it
         except asyncio.CancelledError:
-            if not self._calls.caused(task):
+            if not self._calls.absorb(task):
                 raise
         finally:
             self._calls.leave(task)
@@ -303,6 +303,10 @@ class Pipeline:
         if isinstance(answer, (Answer, ResponseDecodeError)):
             attempt.late = 0.0
         return await self._interpret(call, request, answer)
+
+    def blocked_for(self) -> float:
+        """Return the seconds for which nothing is sent because the server refused everything."""
+        return self._limiter.blocked_for()
 
     def redact(self, text: str) -> str:
         """Return a server's text without the key that it may have echoed, see `SigningAuth`."""

@@ -1,1 +1,5 @@
-"""Frozen attrs classes, one module per resource; fields have the names of the JSON keys."""
+"""What answers are made of: frozen attrs classes, one module for each resource.
+
+Fields have the names of the JSON keys. Which status code means what is decided in `closing.phase`,
+how JSON becomes one of these in `converter`.
+"""

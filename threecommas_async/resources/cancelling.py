@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, field, frozen
 
 from ..closing import (
-    Phase,
     is_not_found,
     smart_trade_is_cancellable,
     smart_trade_is_closable,
@@ -103,7 +102,7 @@ class _Canceller:
         trade = await self._read_first(entity_id)
         if smart_trade_is_closable(trade):
             return await self._handle_entered(entity_id, trace)
-        if self._target.phase(trade) in {Phase.CLOSING, Phase.CLOSED, Phase.FAILED}:
+        if self._target.phase(trade).is_ending:
             return trade
         if not smart_trade_is_cancellable(trade):
             msg = f"trade {entity_id}: not cancelled; its entry may have been filled meanwhile"

@@ -42,7 +42,7 @@ from .filters import match_filters
 from .listing import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
     from typing import Unpack
 
     from ..closing import Phase
@@ -118,6 +118,7 @@ class ClosableResource(Generic[T]):
             phase=kind.phase,
             is_closable=kind.is_closable,
             failure=self._failure,
+            blocked_for=self._pipeline.blocked_for,
         )
 
     async def _close(self, options: CallOptions, entity_id: int, trace: Trace) -> T:
@@ -205,7 +206,7 @@ class ClosableResource(Generic[T]):
 
         Source: POST /v2/smart_trades/{id}/close_by_market, POST /ver1/deals/{id}/panic_sell.
         """
-        check_id(trade_id)
+        check_id(trade_id, self._kind.id_name)
         check_seconds(deadline := options.get("deadline"), "deadline")
         target, trace = self._target(options), Trace()
         closing = close_one(
@@ -267,7 +268,7 @@ class ClosableResource(Generic[T]):
         options: CallOptions,
     ) -> CloseBatch[T]:
         """Return the handle of a batch; `target_of` returns its target for the given options."""
-        ids = check_ids(trade_ids)
+        ids = check_ids(trade_ids, f"{self._kind.id_name}s")
         check_callback(on_outcome)
         check_options(options)
         deadline = options.pop("deadline", None)
@@ -299,7 +300,7 @@ class ClosableResource(Generic[T]):
         Raises:
             InvalidRequestError: an id is not a positive int below 2^63.
         """
-        ids = check_ids(trade_ids)
+        ids = check_ids(trade_ids, f"{self._kind.id_name}s")
         check_seconds(timeout, "timeout")
         return CloseReport(await wait_closed(self._target({}), ids, timeout))
 
@@ -310,7 +311,7 @@ class ClosableResource(Generic[T]):
         every: float = 5.0,
         on_error: Callable[[int, ThreeCommasError], object] | None = None,
         **options: Unpack[CallOptions],
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T, None]:
         """Yield positions as they change, whoever changes them, until all are over.
 
         Each trade is yielded when it is first read, and then whenever any of its fields (status,
@@ -331,7 +332,7 @@ class ClosableResource(Generic[T]):
             ThreeCommasError: the key, the address or the client is refused, so no read can
                 succeed.
         """
-        ids = check_ids(trade_ids)
+        ids = check_ids(trade_ids, f"{self._kind.id_name}s")
         check_callback(on_error, "on_error")
         check_options(options)
         if not check_seconds(every, "every"):

@@ -15,7 +15,7 @@ from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
     from typing import Unpack
 
@@ -187,7 +187,7 @@ class Deals(ClosableResource[Deal]):
         order: OrderBy | None = None,
         order_direction: Literal["ASC", "DESC"] | None = None,
         **options: Unpack[CallOptions],
-    ) -> AsyncIterator[Deal]:
+    ) -> AsyncGenerator[Deal, None]:
         """Yield all deals that pass the filters, page by page, oldest first.
 
         A deal that moves to another page meanwhile is yielded once.

@@ -16,7 +16,7 @@ from .listing import PAGE_SIZE, PagedList
 
 if TYPE_CHECKING:
     import builtins  # `list` is a method here
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from datetime import datetime
     from typing import Unpack
 
@@ -234,7 +234,7 @@ class SmartTrades(ClosableResource[SmartTrade]):
         order_by: OrderBy | None = None,
         order_direction: Literal["ASC", "DESC"] | None = None,
         **options: Unpack[CallOptions],
-    ) -> AsyncIterator[SmartTrade]:
+    ) -> AsyncGenerator[SmartTrade, None]:
         """Yield all smart trades that pass the filters, page by page, 100 a page.
 
         A trade that moves to another page meanwhile is yielded once. The default order is oldest
