@@ -126,3 +126,11 @@ async def test_answer_of_another_transport_is_read_to_its_end_and_closed() -> No
     response = httpx.Response(200, stream=Parts())
     assert (await receive(response, max_bytes=3)).body == b"abc"
     assert response.is_closed
+
+
+def test_first_head_of_an_answer_is_kept_whoever_reports_another() -> None:
+    asked = request()
+    first, second = (Answer(status, httpx.Headers(), b"") for status in (201, 500))
+    asked.receive_head(first)
+    asked.receive_head(second)
+    assert asked.head is first

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -206,3 +206,42 @@ def test_without_httptools_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "threecommas_async.speed")
     with pytest.raises(ImportError, match=r"pip install 'threecommas-async\[speed\]'"):
         importlib.import_module("threecommas_async.speed")
+
+
+async def test_borrowed_httpx_client_over_fast_connections_tells_sent_from_not_sent() -> None:
+    go_on, hooked = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: Received, connection: Connection) -> bytes | None:
+        if request.method == "GET":
+            return answer(429)
+        if request.target.endswith("/8/close_by_market"):
+            connection.reset()
+            return None
+        return answer(201, TRADE)
+
+    async def hold(request: httpx.Request) -> None:
+        if request.url.path.endswith("/9/close_by_market"):
+            hooked.set()
+            await go_on.wait()
+
+    def close(trade_id: int) -> Coroutine[object, object, object]:
+        return client.request(CLOSE_BY_MARKET, path={"trade_id": trade_id})
+
+    async with (
+        WireServer(handler) as server,
+        httpx.AsyncClient(transport=FastTransport(), event_hooks={"request": [hold]}) as http,
+        AsyncClient(
+            KEY, secret=SECRET, base_url=server.base_url, http_client=http, retry=ONCE
+        ) as client,
+    ):
+        await close(7)
+        with pytest.raises(OutcomeUnknownError):
+            await close(8)
+        held = asyncio.create_task(close(9))
+        await hooked.wait()
+        with pytest.raises(ThreeCommasError, match="429"):
+            await client.smart_trades.get(7, deadline=1)
+        go_on.set()
+        with pytest.raises(RequestNotSentError):
+            await held
+        assert [request.method for request in server.received] == ["POST", "POST", "GET"]
