@@ -66,11 +66,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(optionalhook=True)  # from pytest-xdist
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Return 1.5 workers per core: tests wait for sockets, processes and clocks."""
+    """Return two workers for each core: tests wait for sockets, processes and clocks."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return cores + cores // 2
+    return 2 * cores
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

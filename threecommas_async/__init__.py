@@ -92,11 +92,9 @@ if not TYPE_CHECKING:  # pragma: no branch
         So `except ThreeCommasError` or reading the version imports no HTTP library.
         """
         if name in __all__:
-            for module_name in _MODULES:
-                module = import_module(f".{module_name}", __name__)
-                if name in module.__all__:
-                    globals()[name] = getattr(module, name)
-                    return globals()[name]
+            modules = (import_module(f".{module}", __name__) for module in _MODULES)
+            globals()[name] = next(getattr(m, name) for m in modules if name in m.__all__)
+            return globals()[name]
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
 

@@ -378,3 +378,11 @@ async def test_close_all_of_a_bot_cancelled_before_its_request_was_sent_reports_
         closing.cancel()
         await asyncio.wait({closing})
     assert batch.report.counts == {CloseState.NOT_SENT: 2}
+
+
+async def test_handle_is_true_before_anything_is_known() -> None:
+    async with client_of(Api([1])) as client:
+        batch = client.smart_trades.close_all()
+        assert len(batch) == 0
+        assert batch
+        await batch

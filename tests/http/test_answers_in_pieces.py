@@ -31,7 +31,7 @@ def client_of(base_url: str, **settings: object) -> AsyncClient:
         KEY,
         secret=SECRET,
         base_url=base_url,
-        retry=RetryPolicy(backoff=0.01),
+        retry=RetryPolicy(attempts=2, backoff=0.01),
         **settings,  # type: ignore[arg-type] # settings of the client
     )
 
@@ -211,3 +211,17 @@ async def test_stopped_batch_also_stops_requests_that_are_still_connecting(
         assert report.counts == {CloseState.NOT_SENT: 3}
         assert {type(outcome.error) for outcome in report} == {AuthenticationError}
         assert len(server.received) == 1
+
+
+async def test_attempt_timeout_below_a_second_also_limits_the_body_of_a_429() -> None:
+    async def handler(_: Received, connection: Connection) -> None:
+        connection.send(REFUSED_HEAD)
+
+    async with (
+        WireServer(handler) as server,
+        client_of(server.base_url, attempt_timeout=0.2) as client,
+    ):
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(RateLimitError):
+            await client.smart_trades.get(7, deadline=5)
+        assert asyncio.get_running_loop().time() < began + 0.9

@@ -184,6 +184,17 @@ async def test_block_that_a_limiter_failed_to_set_refuses_calls_whose_deadline_i
     assert asyncio.get_running_loop().time() < 10
 
 
+async def test_limiter_without_a_hash_can_be_used() -> None:
+    class Compared(SlidingWindowLimiter):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment] # as a class that compares and is not frozen
+
+    async with client_of(Api([7]), limiter=Compared()) as client:
+        assert (await client.smart_trades.get(7)).id == 7
+
+
 async def test_limiter_that_grants_slots_during_a_block_does_not_freeze_the_loop() -> None:
     class Careless(SlidingWindowLimiter):
         async def acquire(self, *args: Any, **options: Any) -> Permit:

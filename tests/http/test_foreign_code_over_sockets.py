@@ -48,7 +48,7 @@ async def hooked_client(base_url: str, **settings: object) -> AsyncGenerator[Asy
             secret=SECRET,
             base_url=base_url,
             http_client=http,
-            retry=RetryPolicy(backoff=0.01),
+            retry=RetryPolicy(attempts=2, backoff=0.01),
             **settings,  # type: ignore[arg-type] # settings of the client
         ) as client,
     ):
@@ -106,7 +106,7 @@ async def test_hook_that_sends_the_request_elsewhere_does_not_make_a_close_not_s
         httpx.AsyncClient(event_hooks={"response": [mirror]}, trust_env=False) as http,
         AsyncClient(KEY, secret=SECRET, base_url=server.base_url, http_client=http) as client,
     ):
-        report = await client.smart_trades.close_many([7], deadline=3)
+        report = await client.smart_trades.close_many([7], deadline=1)
         assert CloseState.NOT_SENT not in report.counts
         assert len([request for request in server.received if request.method == "POST"]) == 1
 

@@ -345,6 +345,8 @@ class SlowBot:
 
     def __init__(self, *, lag: float = 0.0, bot_answer: httpx.Response | None = None) -> None:
         self.lag = lag
+        self.refuse_connections = 0
+        self.lose_answers = False
         self.bot_answer = bot_answer
         self.posted: list[str] = []
         self.closed_at: dict[int, float] = {}
@@ -353,6 +355,9 @@ class SlowBot:
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/public/api/ver1/")
         if request.method == "POST":
+            if self.refuse_connections:
+                self.refuse_connections -= 1
+                raise httpx.ConnectError("refused")
             self.posted.append(path)
             await asyncio.sleep(1)
             if path.startswith("bots/"):
@@ -360,11 +365,15 @@ class SlowBot:
                     self.close(deal_id)
                 return self.bot_answer or httpx.Response(201, json={"id": 9})
             deal_id = int(path.split("/")[1])
+            if self.lose_answers:
+                raise httpx.ReadError("reset")
             self.close(deal_id)
             return httpx.Response(201, json={**self.row(deal_id), "status": "panic_sell_pending"})
         if path == "deals":
             rows = [self.row(deal_id) for deal_id in DEALS]
             return httpx.Response(200, json=[] if int(request.url.params["offset"]) else rows)
+        if self.lose_answers:
+            raise httpx.ReadError("reset")
         return httpx.Response(200, json=self.row(int(path.split("/")[1])))
 
     def close(self, deal_id: int) -> None:
@@ -390,6 +399,35 @@ async def test_bot_close_waits_for_a_single_close_under_way() -> None:
     assert report.ok
     assert api.closed_twice == []
     assert api.posted == ["deals/1/panic_sell", "bots/9/panic_sell_all_deals"]
+
+
+@pytest.mark.looptime
+async def test_bot_close_waits_for_a_single_close_that_has_not_been_sent_yet() -> None:
+    api = SlowBot()
+    api.refuse_connections = 1
+    async with client_of(api) as bot:
+        single = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        report = await bot.deals.close_all(bot_id=9)
+        await single
+    assert report.ok
+    assert api.posted == ["deals/1/panic_sell", "deals/2/panic_sell"]
+
+
+@pytest.mark.looptime
+async def test_bot_close_is_not_sent_after_a_single_close_that_became_unknown_meanwhile() -> None:
+    api = SlowBot()
+    api.refuse_connections, api.lose_answers = 1, True
+    async with client_of(api, retry=RetryPolicy(attempts=2)) as bot:
+        single = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
+        await asyncio.wait({single})
+        api.lose_answers = False
+        assert (await everything).ok
+    assert isinstance(single.exception(), OutcomeUnknownError)
+    assert not any(path.startswith("bots/") for path in api.posted)
+    assert api.closed_twice == []
 
 
 @pytest.mark.looptime
