@@ -28,17 +28,17 @@ class SocketProtocol(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self) -> None:
-        self.ended = True  # until `connection_made`
+        self.ended: bool = True  # until `connection_made`
         self.error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport."""
         self.transport = cast("asyncio.Transport", transport)
-        self.ended = False
+        self.ended: bool = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Store that the connection has ended, and the error if there was one."""
-        self.ended = True
+        self.ended: bool = True
         self.error = exc
 
 

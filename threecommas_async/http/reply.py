@@ -193,8 +193,8 @@ class Reply:
             self.reusable = False
 
     def _complete(self, surplus: bytes) -> None:
-        self.done = True
-        self.reusable = self._keep_alive and not surplus
+        self.done: bool = True
+        self.reusable: bool = self._keep_alive and not surplus
 
 
 def _length_of(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -65,7 +65,7 @@ class Request(httpx.Request):
         self.check: Callable[[], RequestNotSentError | None] | None = None
         """Returns the error with which to end the attempt instead of sending the request, or None.
         Called when it has been signed, and again when a new connection has been made."""
-        self.sent = False
+        self.sent: bool = False
         """Whether the connection has begun to send it; through httpcore, only known with
         `traced_extensions`."""
 
