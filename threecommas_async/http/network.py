@@ -34,11 +34,11 @@ class SocketProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Store the transport."""
         self.transport = cast("asyncio.Transport", transport)
-        self.ended: bool = False
+        self.ended = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Store that the connection has ended, and the error if there was one."""
-        self.ended: bool = True
+        self.ended = True
         self.error = exc
 
 

@@ -48,12 +48,12 @@ class Reply:
     def __init__(self, method: str, max_bytes: int) -> None:
         self.head: Answer | None = None
         """Status and headers, as soon as all of them have come."""
-        self.body = bytearray()
-        self.done = False
+        self.body: bytearray = bytearray()
+        self.done: bool = False
         """Whether the answer is complete, or its body longer than the limit."""
         self.refused: str | None = None
         """Why this is no HTTP answer; nothing more is read then."""
-        self.reusable = False
+        self.reusable: bool = False
         """Whether the answer is complete, and its connection may have another request."""
         self._method = method
         self._max_bytes = max_bytes
@@ -193,8 +193,8 @@ class Reply:
             self.reusable = False
 
     def _complete(self, surplus: bytes) -> None:
-        self.done: bool = True
-        self.reusable: bool = self._keep_alive and not surplus
+        self.done = True
+        self.reusable = self._keep_alive and not surplus
 
 
 def _length_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
