@@ -17,10 +17,9 @@ from attrs import frozen
 from ..errors import fate_of_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable
 
     from ..errors import Fate
-    from .request import Request
 
 __all__ = [
     "BLOCKING_BODY_TIMEOUT",
@@ -111,14 +110,17 @@ class BodyTooLarge(BodyError):  # noqa: N818 - reads better where it is caught
 
 
 async def receive(
-    response: httpx.Response, *, max_bytes: int, request: Request | None = None
+    response: httpx.Response,
+    *,
+    max_bytes: int,
+    on_head: Callable[[Answer], None] = lambda _: None,
 ) -> Answer:
     """Read a response to its end, decompress it, and close it.
 
     Args:
         response: a response of `stream=True`, or one whose body was read already.
         max_bytes: maximum length of the body, both compressed and decompressed.
-        request: the request; it receives the head as soon as that is known.
+        on_head: called with status and headers before the body is read.
 
     Raises:
         BodyTooLarge: the body is longer.
@@ -126,8 +128,7 @@ async def receive(
         httpx.TransportError: the connection failed while the body was read.
     """
     head = Answer(response.status_code, response.headers, b"")
-    if request is not None:
-        request.receive_head(head)
+    on_head(head)
     try:
         stream = response.stream
         if response.is_stream_consumed:  # by a mock or an event hook: httpx has decompressed it

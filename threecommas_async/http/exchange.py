@@ -93,7 +93,7 @@ class Exchange:
             response = await self._http.send(
                 request, auth=auth, follow_redirects=False, stream=True
             )
-            return await receive(response, max_bytes=self._max_bytes, request=request)
+            return await receive(response, max_bytes=self._max_bytes, on_head=request.receive_head)
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and self._timeouts.absorb(task):
                 why = "" if timeout is None else f"the whole attempt may take {timeout:g} s"

@@ -193,7 +193,7 @@ class HTTPClient(httpx.AsyncClient):
             )
         request.extensions = request.traced_extensions()
         response = await self._own_transport.handle_async_request(request)
-        return await receive(response, max_bytes=max_bytes, request=request)
+        return await receive(response, max_bytes=max_bytes, on_head=request.receive_head)
 
 
 def environment_proxy(url: httpx.URL) -> str | None:
