@@ -134,3 +134,21 @@ def test_first_head_of_an_answer_is_kept_whoever_reports_another() -> None:
     asked.receive_head(first)
     asked.receive_head(second)
     assert asked.head is first
+
+
+@pytest.mark.parametrize(
+    ("version", "head"),
+    [
+        ("http11", (b"HTTP/1.1", 429, b"Too Many", [(b"x-a", b"1")], b"")),
+        ("http2", (429, [(b"x-a", b"1")])),
+    ],
+)
+async def test_head_of_an_answer_is_known_from_what_httpcore_reports(
+    version: str, head: tuple[object, ...]
+) -> None:
+    sending = request()
+    report = sending.traced_extensions()["trace"]
+    await report(f"{version}.send_request_headers.started", {"request": sending})
+    await report(f"{version}.receive_response_headers.complete", {"return_value": head})
+    assert sending.head is not None
+    assert (sending.head.status_code, sending.head.headers["x-a"]) == (429, "1")

@@ -97,7 +97,8 @@ class Request(httpx.Request):
                 self.check_before_sending()
                 self.sent = True
         elif event.endswith("receive_response_headers.complete") and self.sent:
-            _, status_code, _, headers, *_ = info["return_value"]
+            answered = info["return_value"]  # over HTTP/1.1 with version and reason
+            status_code, headers = answered if len(answered) == 2 else (answered[1], answered[3])  # noqa: PLR2004
             self.receive_head(Answer(status_code, httpx.Headers(headers), b""))
 
     def check_before_sending(self) -> None:
