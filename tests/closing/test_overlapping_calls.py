@@ -167,3 +167,24 @@ async def test_report_after_a_stop_says_why_nothing_was_listed_any_more() -> Non
         report = await client.smart_trades.close_all()
     assert report.unlisted is not None
     assert "signature_invalid" in str(report.unlisted)
+
+
+async def test_close_after_a_cancel_that_read_the_trade_closing_is_not_sent() -> None:
+    async def carry_out_silently(api: Api, trade_id: int) -> httpx.Response:
+        api.apply(trade_id)
+        await asyncio.sleep(1e6)
+        raise AssertionError
+
+    api = Api([1])
+    api.close_delay = 1e6
+    api.faults[1] = [carry_out_silently]
+    async with client_of(api) as client:
+        closing = asyncio.create_task(client.smart_trades.close_by_market(1))
+        await asyncio.sleep(0.5)
+        closing.cancel()
+        await asyncio.wait({closing})
+        cancelled = await client.smart_trades.cancel_many([1])
+        report = await client.smart_trades.close_many([1])
+    assert cancelled.ok
+    assert report.ok
+    assert api.posts[1] == 1

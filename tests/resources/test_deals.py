@@ -347,6 +347,7 @@ class SlowBot:
         self.lag = lag
         self.refuse_connections = 0
         self.lose_answers = False
+        self.seconds: dict[int, float] = {}
         self.bot_answer = bot_answer
         self.posted: list[str] = []
         self.closed_at: dict[int, float] = {}
@@ -365,6 +366,7 @@ class SlowBot:
                     self.close(deal_id)
                 return self.bot_answer or httpx.Response(201, json={"id": 9})
             deal_id = int(path.split("/")[1])
+            await asyncio.sleep(self.seconds.get(deal_id, 0.0))
             if self.lose_answers:
                 raise httpx.ReadError("reset")
             self.close(deal_id)
@@ -428,6 +430,37 @@ async def test_bot_close_is_not_sent_after_a_single_close_that_became_unknown_me
     assert isinstance(single.exception(), OutcomeUnknownError)
     assert not any(path.startswith("bots/") for path in api.posted)
     assert api.closed_twice == []
+
+
+@pytest.mark.looptime
+async def test_bot_close_lists_again_after_it_has_waited_for_a_single_close() -> None:
+    api = SlowBot()
+    api.seconds[1] = 40.0
+    async with client_of(api, timeout=60.0) as bot:
+        slow = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
+        await asyncio.sleep(1)
+        await bot.deals.close_by_market(2)
+        assert (await everything).ok
+        await slow
+    assert sorted(api.posted) == ["deals/1/panic_sell", "deals/2/panic_sell"]
+
+
+@pytest.mark.looptime
+async def test_bot_close_that_waited_long_for_its_turn_is_not_sent() -> None:
+    api = SlowBot()
+    api.refuse_connections = 1
+    api.seconds[1] = 40.0
+    async with client_of(api, timeout=60.0) as bot:
+        slow = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)  # not sent yet: nothing is in doubt
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
+        await asyncio.sleep(1)
+        await bot.deals.close_by_market(2)
+        assert (await everything).ok
+        await slow
+    assert sorted(api.posted) == ["deals/1/panic_sell", "deals/2/panic_sell"]
 
 
 @pytest.mark.looptime

@@ -80,6 +80,8 @@ class CloseAll(Generic[T]):
         self._policy = policy
         self._deadline = deadline
         self._bulk_close = bulk_close
+        self._bulk_is_due = True
+        self._settled_before_bulk = False
         self._confirm = confirm
         self._dry_run = dry_run
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -215,15 +217,49 @@ class CloseAll(Generic[T]):
 
     async def _close_listed(self, listing: Listing[T]) -> bool:
         """Close what a listing shows; return whether to list again."""
+        if self._bulk_close is not None and self._bulk_is_due and listing.closable:
+            return await self._close_in_bulk(listing.closable, self._bulk_close)
         closable = self._take_due(listing.closable)
         cancellable = self._take_due(listing.cancellable)
-        if closable and self._bulk_close is not None and not self._outcomes:
-            await self._close_in_bulk(closable, self._bulk_close)
-        elif closable:
+        if closable:
             await self._run_batch(self._target, closable)
         if cancellable and self._cancel is not None and self._stopped_by is None:
             await self._run_batch(self._cancel, cancellable)
         return bool(closable or cancellable) and self._stopped_by is None
+
+    async def _close_in_bulk(
+        self, closable: dict[int, T], send: Callable[[Trace], Awaitable[object]]
+    ) -> bool:
+        """Close with one request, then look at each; return whether to list again.
+
+        What another call has closed, or may have closed, is settled first.
+        """
+        registry = self._target.registry
+        unsettled = {
+            i: entity
+            for i, entity in closable.items()
+            if registry.is_in_doubt(i) or registry.recently_accepted(i)
+        }
+        if unsettled and not self._settled_before_bulk:
+            self._settled_before_bulk = True
+            await self._run_batch(self._target, self._take_due(unsettled))
+            states = {outcome.state for outcome in self._outcomes.values()}
+            self._bulk_is_due = CloseState.UNKNOWN not in states
+            return self._stopped_by is None  # list again: that took time
+        self._bulk_is_due = False
+        others = {i: entity for i, entity in closable.items() if not self._is_settled(i)}
+        if not others:
+            return self._stopped_by is None
+        sent, error = await send_bulk_close(
+            self._target, list(others), send, self._lister.time_left
+        )
+        if sent:
+            await self._run_batch(self._target, self._take_due(others), error)
+        return self._stopped_by is None
+
+    def _is_settled(self, entity_id: int) -> bool:
+        outcome = self._outcomes.get(entity_id)
+        return outcome is not None and outcome.ok
 
     def _take_due(self, entities: dict[int, T]) -> list[int]:
         """Return the ids to try now, and count that as a try of each."""
@@ -249,23 +285,6 @@ class CloseAll(Generic[T]):
         return (
             outcome.state is CloseState.REJECTED and phase is not self._phase_when_tried[entity_id]
         )
-
-    async def _close_in_bulk(
-        self, due: list[int], send: Callable[[Trace], Awaitable[object]]
-    ) -> None:
-        """Close with one request, then look at each; settle first what may be closed already."""
-        registry = self._target.registry
-        settled = [i for i in due if registry.is_in_doubt(i) or registry.recently_accepted(i)]
-        others = [i for i in due if i not in set(settled)]
-        if settled:
-            await self._run_batch(self._target, settled)
-        unknown = any(self._outcomes[i].state is CloseState.UNKNOWN for i in settled)
-        if not others or self._stopped_by is not None:
-            return
-        error: ThreeCommasError | None = None
-        if not unknown:
-            error = await send_bulk_close(self._target, others, send, self._lister.time_left)
-        await self._run_batch(self._target, others, error)
 
     async def _run_batch(
         self, target: Target[T], due: list[int], refusal: ThreeCommasError | None = None

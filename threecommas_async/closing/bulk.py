@@ -8,7 +8,7 @@ read or a later close settles it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..errors import ResponseDecodeError, ThreeCommasError
 from ..retry import Trace
@@ -23,26 +23,32 @@ __all__ = ["send_bulk_close"]
 
 T = TypeVar("T")
 
+# Seconds after which what other calls have closed meanwhile may have been forgotten again.
+_MAX_LISTING_AGE: Final = 5.0
+
 
 async def send_bulk_close(
     target: Target[T],
     entity_ids: Sequence[int],
     send: Callable[[Trace], Awaitable[object]],
     time_left: float | None,
-) -> ThreeCommasError | None:
+) -> tuple[bool, ThreeCommasError | None]:
     """Send the request, unless another call has closed or may have closed one of the entities.
 
-    Afterwards each entity has to be looked at: those that are in doubt are read first.
+    After it was sent each entity has to be looked at: those that are in doubt are read first.
 
     Args:
         target: the kind of entity.
-        entity_ids: the entities that the request closes.
+        entity_ids: the entities that the request closes, as a listing has just shown them.
         send: sends the request.
         time_left: maximum seconds; None without a limit.
 
     Returns:
-        The error of a request that closed nothing; None in any other case.
+        Whether it was sent, and the error of a request that closed nothing. Where it was not sent,
+        the listing may be out of date.
     """
+    clock = asyncio.get_running_loop().time
+    started_at = clock()
     turns: list[Turn[T]] = []
     try:
         async with asyncio.timeout(time_left):
@@ -50,11 +56,17 @@ async def send_bulk_close(
             for entity_id in sorted(entity_ids):
                 turn = await target.registry.take_turn(entity_id)
                 if not isinstance(turn, Turn):
-                    return None
+                    return False, None
                 turns.append(turn)
-            return await _send(target, entity_ids, send)
+            registry = target.registry
+            doubt = any(
+                registry.is_in_doubt(i) or registry.recently_accepted(i) for i in entity_ids
+            )
+            if doubt or clock() > started_at + _MAX_LISTING_AGE:
+                return False, None
+            return True, await _send(target, entity_ids, send)
     except TimeoutError:
-        return None
+        return True, None  # each is looked at, as far as there is time
     finally:
         for turn in turns:
             target.registry.end_turn(turn, None)
@@ -63,10 +75,7 @@ async def send_bulk_close(
 async def _send(
     target: Target[T], entity_ids: Sequence[int], send: Callable[[Trace], Awaitable[object]]
 ) -> ThreeCommasError | None:
-    registry = target.registry
-    if any(registry.is_in_doubt(i) or registry.recently_accepted(i) for i in entity_ids):
-        return None
-    trace = Trace()
+    registry, trace = target.registry, Trace()
     with registry.bulk_close(entity_ids) as request:
         try:
             await send(trace)

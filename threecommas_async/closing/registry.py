@@ -194,6 +194,8 @@ class CloseRegistry(Generic[T]):
                 remembered: its entry may have been filled meanwhile, and a close must then be sent.
         """
         entity_id = turn.entity_id
+        if outcome is not None and not outcome.attempts and entity_id in self._in_doubt:
+            is_close = True  # nothing was sent: a read has settled what an earlier close left open
         self._record(entity_id, outcome, is_close=is_close)
         if self._turns.get(entity_id) is not turn:
             return  # its event loop was closed before it ended, and `bind_to_loop` dropped it

@@ -147,7 +147,7 @@ class GuardedLimiter:
         """Return the seconds for which nothing may be sent because of a block."""
         own = self._blocked_until - asyncio.get_running_loop().time()
         try:
-            return max(0.0, own, self._limiter.blocked_for())
+            return max(0.0, own, float(self._limiter.blocked_for()))
         except (Exception, asyncio.CancelledError):  # noqa: BLE001 - foreign code
             log.exception("the rate limiter failed to say whether it blocks")
             return max(0.0, own)

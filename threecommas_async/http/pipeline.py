@@ -62,6 +62,8 @@ _DEFAULT_LATE: Final = 60.0
 # Maximum seconds for a read that a close depends on: repeating it is faster than waiting for it.
 # The slowest answer recorded took 7.3 s.
 _LOOKUP_TIMEOUT: Final = 10.0
+# Maximum seconds that a limiter may need to set a block; nothing is sent meanwhile.
+_MAX_TIME_TO_BLOCK: Final = 5.0
 # Maximum seconds after which a blocked call tries again.
 _RECHECK_INTERVAL: Final = 1.0
 # Iterations of the event loop that `aclose` gives calls to end. Each of the second half waits a
@@ -114,7 +116,7 @@ class Pipeline:
         self._auth = auth
         self._calls = CancelScope()
         self._limiter = GuardedLimiter(limiter, self._calls)
-        pause = partial(self._limiter.pause, BLOCKING_BODY_TIMEOUT)
+        pause = partial(self._limiter.pause, BLOCKING_BODY_TIMEOUT + _MAX_TIME_TO_BLOCK)
         self._exchange = Exchange(http, auth, self._calls, max_response_bytes, on_refusal=pause)
         self._gate = gate
         self._timeout = timeout
@@ -366,10 +368,12 @@ class Pipeline:
         penalty = max(self._limiter.penalty, bucket.penalty if bucket else 0.0)
         redacted = self._exchange.redact(answer, request)
         error, block = refusal(call, redacted, penalty=penalty)
-        if block is not None:
-            await self._block(error, block.seconds)
-        if answer.blocks:
-            self._limiter.resume()
+        try:
+            if block is not None:
+                await self._block(error, block.seconds)
+        finally:
+            if answer.blocks:
+                self._limiter.resume()
         return error
 
     async def _block(self, error: APIStatusError, seconds: float) -> None:
