@@ -448,6 +448,16 @@ async def test_bot_close_lists_again_after_it_has_waited_for_a_single_close() ->
 
 
 @pytest.mark.looptime
+async def test_bot_whose_deals_were_all_closed_a_moment_ago_is_not_closed_again() -> None:
+    api = SlowBot(lag=10.0)
+    async with client_of(api) as bot:
+        assert (await bot.deals.close_many([1, 2])).ok
+        report = await bot.deals.close_all(bot_id=9)
+    assert report.counts == {CloseState.ALREADY_CLOSED: 2}
+    assert sorted(api.posted) == ["deals/1/panic_sell", "deals/2/panic_sell"]
+
+
+@pytest.mark.looptime
 async def test_bot_close_that_waited_long_for_its_turn_is_not_sent() -> None:
     api = SlowBot()
     api.refuse_connections = 1
