@@ -11,7 +11,7 @@ from tests.effort import count_calls
 from tests.limiters import acquire_behind_cancelled_queue, close_loop_with_pending_calls
 from threecommas_async import ConfigurationError, RequestNotSentError, SlidingWindowLimiter
 from threecommas_async.endpoint import Bucket, Priority
-from threecommas_async.rate_limit.limiter import NoLimit, Permit, SlidingWindow
+from threecommas_async.rate_limit import NoLimit, Permit, SlidingWindow
 
 pytestmark = pytest.mark.looptime
 

@@ -81,7 +81,6 @@ class CloseAll(Generic[T]):
         self._deadline = deadline
         self._bulk_close = bulk_close
         self._bulk_is_due = True
-        self._settled_before_bulk = False
         self._confirm = confirm
         self._dry_run = dry_run
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -235,13 +234,8 @@ class CloseAll(Generic[T]):
         What another call has closed, or may have closed, is settled first.
         """
         registry = self._target.registry
-        unsettled = {
-            i: entity
-            for i, entity in closable.items()
-            if registry.is_in_doubt(i) or registry.recently_accepted(i)
-        }
-        if unsettled and not self._settled_before_bulk:
-            self._settled_before_bulk = True
+        unsettled = {i: entity for i, entity in closable.items() if registry.may_be_closed(i)}
+        if unsettled and not self._outcomes:
             await self._run_batch(self._target, self._take_due(unsettled))
             states = {outcome.state for outcome in self._outcomes.values()}
             self._bulk_is_due = CloseState.UNKNOWN not in states

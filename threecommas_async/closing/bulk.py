@@ -58,11 +58,8 @@ async def send_bulk_close(
                 if not isinstance(turn, Turn):
                     return False, None
                 turns.append(turn)
-            registry = target.registry
-            doubt = any(
-                registry.is_in_doubt(i) or registry.recently_accepted(i) for i in entity_ids
-            )
-            if doubt or clock() > started_at + _MAX_LISTING_AGE:
+            may_be_closed = any(map(target.registry.may_be_closed, entity_ids))
+            if may_be_closed or clock() > started_at + _MAX_LISTING_AGE:
                 return False, None
             return True, await _send(target, entity_ids, send)
     except TimeoutError:

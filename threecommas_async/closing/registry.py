@@ -131,6 +131,10 @@ class CloseRegistry(Generic[T]):
         """Return whether a close was accepted so recently that reads may not show it yet."""
         return self._reads_may_lag(self._accepted_at.get(entity_id, -math.inf))
 
+    def may_be_closed(self, entity_id: int) -> bool:
+        """Return whether a close of this id was, or may have been, carried out a moment ago."""
+        return self.is_in_doubt(entity_id) or self.recently_accepted(entity_id)
+
     def mark_accepted(self, entity_id: int) -> None:
         """Remember for `READS_MAY_LAG` seconds that a close of this id was accepted."""
         self._accepted_at.pop(entity_id, None)  # reinserted below, to keep the oldest in front

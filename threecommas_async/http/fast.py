@@ -18,7 +18,7 @@ from .answer import MAX_RESPONSE_BYTES, answer_of, collect
 from .network import Arrivals, SocketProtocol, attach, connect_errors, open_socket, wake
 from .reply import Reply
 from .request import Request, target_of
-from .slots import KEEPALIVE, IdleConnections, OwnConnections
+from .slots import DEFAULT_PORTS, KEEPALIVE, IdleConnections, OwnConnections
 from .transport import environment_proxy
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FastTransport"]
 
-_PORTS: Final = {"http": 80, "https": 443}
 # Headers that say where a request ends.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 # How many spaces a request line has.
@@ -273,7 +272,7 @@ class FastTransport(OwnConnections):
                 "HTTP_PROXY or ALL_PROXY): leave `transport` out, or unset the variable"
             )
             raise httpx.UnsupportedProtocol(text)
-        if url.scheme not in _PORTS:
+        if url.scheme not in DEFAULT_PORTS:
             raise httpx.UnsupportedProtocol("FastTransport speaks http:// and https://")
         tls = (self._tls or httpx.create_ssl_context()) if url.scheme == "https" else None
         if tls is not None:
@@ -287,7 +286,7 @@ class FastTransport(OwnConnections):
 
 
 def _address(url: httpx.URL) -> tuple[str, str, int]:
-    return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(url.scheme, 0)
+    return url.scheme, url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS.get(url.scheme, 0)
 
 
 def _take(idle: list[_Connection]) -> _Connection | None:

@@ -12,12 +12,14 @@ import httpx
 if TYPE_CHECKING:
     from .answer import Answer
 
-__all__ = ["KEEPALIVE", "IdleConnections", "OwnConnections"]
+__all__ = ["DEFAULT_PORTS", "KEEPALIVE", "IdleConnections", "OwnConnections"]
 
 T = TypeVar("T")
 
 # A connection works in the process and on the event loop that made it.
 _Home: TypeAlias = "tuple[int, asyncio.AbstractEventLoop]"
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 # Seconds for which an idle connection is kept. A server that closes it earlier is noticed.
 KEEPALIVE: Final = 30.0

@@ -18,7 +18,7 @@ from ..config import is_loopback
 from .answer import MAX_RESPONSE_BYTES, Answer, answer_of, collect, decompress, receive
 from .backend import AsyncioBackend
 from .request import Request, target_of
-from .slots import KEEPALIVE, IdleConnections, OwnConnections
+from .slots import DEFAULT_PORTS, KEEPALIVE, IdleConnections, OwnConnections
 
 if TYPE_CHECKING:
     import ssl
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .auth import SigningAuth
 
 __all__ = ["ConnectionSlots", "HTTPClient", "environment_proxy"]
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # httpx has an exception of the same name for each of httpcore's.
 _HTTPX_ERRORS: dict[type[BaseException], type[httpx.TransportError]] = {
@@ -66,7 +64,7 @@ class ConnectionSlots(OwnConnections):
         tls: ssl.SSLContext | None,
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        port = url.port or _DEFAULT_PORTS[url.scheme]
+        port = url.port or DEFAULT_PORTS[url.scheme]
         self._origin = httpcore.Origin(url.raw_scheme, url.raw_host, port)
         self._tls = tls
         self._max_bytes = max_bytes

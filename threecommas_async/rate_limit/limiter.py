@@ -31,7 +31,6 @@ __all__ = [
     "NoLimit",
     "Permit",
     "RateLimiter",
-    "SlidingWindow",
     "SlidingWindowLimiter",
     "no_slot_error",
 ]
