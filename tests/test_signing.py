@@ -1,7 +1,5 @@
 """Signing: published vectors, and the exact bytes that are sent."""
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable
 from urllib.parse import quote
@@ -9,6 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.vectors import API_KEY, BASE, CHANGE_MODE, JSON_BODY, PATH, SECRET, Server, hmac_of
 from threecommas_async import AsyncClient, InvalidRequestError
 from threecommas_async.endpoint import Endpoint, Safety
 from threecommas_async.http.auth import SigningAuth
@@ -16,51 +15,18 @@ from threecommas_async.models.user import ValidateResult
 from threecommas_async.signing import HmacSigner, JsonForm, signing_payload
 
 # From the vendor's page on HMAC signing.
-API_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
-SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
-BASE = "https://api.3commas.io/public/api"
-PATH = b"/public/api/ver1/users/change_mode"
-JSON_BODY = b'{"mode": "paper"}'
 PARAMETERS_SIGNED = "bca8d8c10acfbe8e76c5335d3efbe0a550487170a8bb7aaea0a13efabab55316"
 JSON_SIGNED = "0475b407ba6f2388d213134e478b330f74073388a232737837f79018694ae373"
 JSON_SIGNED_CONCATENATED = "a04435bdb0e7fc06450833a1e26d385c56ad3495c10cf3a36d432787591f5edb"
 PATH_SIGNED = "2bedfe2a6b037b92c45a224103f4016da5df07149f34fa04e80f8e919b9a2103"
 
-CHANGE_MODE = Endpoint("POST", "/ver1/users/change_mode", ValidateResult, Safety.UNSAFE)
 BY_NAME = Endpoint("GET", "/ver1/things/{name}", ValidateResult, Safety.SAFE)
 PUBLIC = Endpoint("GET", "/ver1/public", ValidateResult, Safety.SAFE, signed=False)
-
-
-class Server:
-    """Keeps every request as it is sent."""
-
-    def __init__(self) -> None:
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        return httpx.Response(200, json={"valid": True})
-
-    @property
-    def target(self) -> bytes:
-        return self.requests[-1].url.raw_path
-
-    @property
-    def body(self) -> bytes:
-        return self.requests[-1].content
-
-    @property
-    def signature(self) -> str:
-        return self.requests[-1].headers["Signature"]
 
 
 @pytest.fixture
 def server() -> Server:
     return Server()
-
-
-def hmac_of(payload: bytes) -> str:
-    return hmac.digest(SECRET.encode(), payload, hashlib.sha256).hex()
 
 
 def client_of(server: Server, *, json_form: JsonForm | None = None) -> AsyncClient:
