@@ -19,6 +19,7 @@ from threecommas_async import (
     CloseState,
     InvalidRequestError,
     OutcomeUnknownError,
+    RequestNotSentError,
     RetryPolicy,
     SlidingWindowLimiter,
 )
@@ -471,6 +472,26 @@ async def test_bot_close_that_waited_long_for_its_turn_is_not_sent() -> None:
         assert (await everything).ok
         await slow
     assert sorted(api.posted) == ["deals/1/panic_sell", "deals/2/panic_sell"]
+
+
+@pytest.mark.looptime
+async def test_bot_close_whose_listing_is_out_of_date_is_not_sent() -> None:
+    """By then it is forgotten that the other deal was closed, and nothing is in doubt."""
+    api = SlowBot()
+    policy = RetryPolicy(attempts=3, backoff=20.0, max_backoff=20.0, jitter=0.0)
+    async with client_of(api, retry=policy) as bot:
+        api.refuse_connections = 1
+        unreachable = asyncio.create_task(bot.deals.close_by_market(1))
+        await asyncio.sleep(0.1)
+        everything = asyncio.ensure_future(bot.deals.close_all(bot_id=9))
+        await asyncio.sleep(1)
+        await bot.deals.close_by_market(2)
+        api.refuse_connections = 2
+        with pytest.raises(RequestNotSentError):
+            await unreachable
+        assert (await everything).ok
+    assert api.posted == ["deals/2/panic_sell", "deals/1/panic_sell"]
+    assert api.closed_twice == []
 
 
 @pytest.mark.looptime
